@@ -1,0 +1,85 @@
+#include "harness/runner/printers.h"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <string>
+
+namespace displif_cts::runner {
+namespace {
+
+class NullPrinter : public Printer {
+ public:
+  void take(const Json&) override {}
+};
+
+// A line per case, and for each failed check what was expected and seen.
+class HumanPrinter : public Printer {
+ public:
+  explicit HumanPrinter(std::FILE* out) : out_(out) {}
+
+  void take(const Json& record) override {
+    const std::string type = record.value("t", "");
+    if (type == "plan") fmt::print(out_, "{} cases\n", record.value("count", 0));
+    if (type == "check" && !record.value("ok", false)) print_failed(record);
+    if (type == "verdict") print_verdict(record);
+    if (type == "end") fmt::print(out_, "{}\n", record.value("counts", Json::object()).dump());
+    std::fflush(out_);
+  }
+
+ private:
+  void print_failed(const Json& record) {
+    fmt::print(out_, "  {} [{}] of {}\n", record.value("requirement", ""),
+               record.value("level", ""), record.value("case", ""));
+    for (const auto& outcome : record.value("expected", Json::array()))
+      fmt::print(out_, "    expected {}\n", outcome.get<std::string>());
+    fmt::print(out_, "    saw      {}\n", record.value("seen", ""));
+  }
+
+  void print_verdict(const Json& record) {
+    fmt::print(out_, "{:<11} {}", record.value("verdict", ""), record.value("case", ""));
+    if (const std::string reason = record.value("reason", ""); !reason.empty())
+      fmt::print(out_, "  ({})", reason);
+    fmt::print(out_, "\n");
+  }
+
+  std::FILE* out_;
+};
+
+// The kernel's KTAP version 1 (Documentation/dev-tools/ktap.rst): plan, one line per test, the
+// reason as a diagnostic line before it. An infra-error is `not ok` too: nothing was proven.
+class KtapPrinter : public Printer {
+ public:
+  explicit KtapPrinter(std::FILE* out) : out_(out) {}
+
+  void take(const Json& record) override {
+    const std::string type = record.value("t", "");
+    if (type == "plan") fmt::print(out_, "KTAP version 1\n1..{}\n", record.value("count", 0));
+    if (type == "verdict") print_verdict(record);
+    std::fflush(out_);
+  }
+
+ private:
+  void print_verdict(const Json& record) {
+    const std::string verdict = record.value("verdict", "");
+    const std::string reason = record.value("reason", "");
+    if (!reason.empty()) fmt::print(out_, "# {}: {}\n", verdict, reason);
+    const bool ok = verdict == "pass" || verdict == "warn" || verdict == "skip";
+    fmt::print(out_, "{} {} {}{}\n", ok ? "ok" : "not ok", ++number_, record.value("case", ""),
+               verdict == "skip" ? fmt::format(" # SKIP {}", reason) : std::string{});
+  }
+
+  std::FILE* out_;
+  unsigned number_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Printer> make_printer(std::string_view format, std::FILE* out) {
+  if (format == "human") return std::make_unique<HumanPrinter>(out);
+  if (format == "ktap") return std::make_unique<KtapPrinter>(out);
+  if (format == "none") return std::make_unique<NullPrinter>();
+  return nullptr;
+}
+
+}  // namespace displif_cts::runner

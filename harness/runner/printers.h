@@ -1,0 +1,22 @@
+// What a runner on a board can print by itself: people's text and KTAP. Both are made from records.
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <string_view>
+
+#include "harness/trace/json.h"
+
+namespace displif_cts::runner {
+
+class Printer {
+ public:
+  virtual ~Printer() = default;
+  // Any record, in the stream's order.
+  virtual void take(const Json& record) = 0;
+};
+
+// `format` is human, ktap or none; null for another word.
+std::unique_ptr<Printer> make_printer(std::string_view format, std::FILE* out);
+
+}  // namespace displif_cts::runner

@@ -1,0 +1,244 @@
+#include "harness/runner/program.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "harness/runner/case_process.h"
+#include "harness/runner/printers.h"
+#include "harness/runner/stream_writer.h"
+
+namespace displif_cts::runner {
+namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitInfrastructure = 3;
+
+struct Options {
+  std::string role = "frontend";
+  std::string bed = "host";
+  std::string agent = "/run/displif-cts/agent.sock";
+  unsigned domain = 0;
+  std::vector<std::string> globs;
+  std::vector<std::string> excludes;
+  std::string peer;
+  std::string format = "human";
+  std::string out;
+  std::uint64_t seed = 1;
+  unsigned attempt = 1;
+  bool part = false;
+};
+
+Role role_of(const std::string& word) { return word == "backend" ? Role::backend : Role::frontend; }
+
+Json case_json(const CaseInfo& info) {
+  Json ids = Json::array();
+  for (const auto* requirement : info.requirements) ids.push_back(requirement->id);
+  return Json{{"id", info.id},           {"title", info.title},
+              {"role", name(info.role)}, {"group", info.group()},
+              {"requirements", ids},     {"timeout_ms", info.timeout.count()},
+              {"needs", info.needs},     {"monitor", info.monitor}};
+}
+
+Json requirement_json(const Requirement& requirement) {
+  return Json{{"requirement", requirement.id},
+              {"role", name(requirement.role)},
+              {"level", name(requirement.level)},
+              {"text", requirement.text},
+              {"source", {{"file", requirement.file}, {"section", requirement.section}}},
+              {"reading", requirement.reading}};
+}
+
+int list(const Options& options, const std::vector<const Requirement*>& requirements) {
+  const auto selected =
+      Registry::instance().select(role_of(options.role), options.globs, options.excludes);
+  for (const CaseInfo* info : selected) {
+    if (options.format == "jsonl") {
+      fmt::print("{}\n", case_json(*info).dump());
+    } else {
+      fmt::print("{:<60} {}\n", info->id, info->title);
+    }
+  }
+  if (options.format == "jsonl")
+    for (const Requirement* requirement : requirements)
+      fmt::print("{}\n", requirement_json(*requirement).dump());
+  return selected.empty() ? kExitInfrastructure : 0;
+}
+
+Peer read_peer(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error(fmt::format("{}: {}", path, std::strerror(errno)));
+  const Json descriptor = Json::parse(file, nullptr, false);
+  if (descriptor.is_discarded())
+    throw std::runtime_error(fmt::format("{}: not a peer descriptor in JSON", path));
+  return Peer::from_json(descriptor);
+}
+
+// A whole run: the records' way to the stream and the printer, and the counts.
+class Run {
+ public:
+  Run(const Options& options, const Hooks& hooks)
+      : options_(options),
+        hooks_(hooks),
+        printer_(make_printer(options.format == "jsonl" ? "none" : options.format, stdout)),
+        writer_([this](std::string_view line) { write_line(line); }) {
+    context_.bed = options.bed;
+    context_.agent_socket = options.agent;
+    context_.domain = static_cast<std::uint16_t>(options.domain);
+    context_.peer = read_peer(options.peer);
+    context_.seed = options.seed;
+    if (!options.out.empty()) {
+      file_.open(options.out + "/stream.jsonl");
+      if (!file_)
+        throw std::runtime_error(
+            fmt::format("{}/stream.jsonl: {}", options.out, std::strerror(errno)));
+    }
+  }
+
+  int execute(const std::vector<const CaseInfo*>& cases) {
+    if (!options_.part) write_head(cases);
+    for (const CaseInfo* info : cases)
+      if (!info->monitor)
+        count(run_case(
+            context_, *info, hooks_, [this](const Json& r) { take(r); }, options_.attempt));
+    if (!options_.part) {
+      for (const CaseInfo* info : cases)
+        if (info->monitor) judge_monitor(*info);
+      writer_.seal(Json(counts_));
+    }
+    return exit_status();
+  }
+
+ private:
+  void write_line(std::string_view line) {
+    std::ostream& to = file_.is_open() ? static_cast<std::ostream&>(file_) : std::cout;
+    if (file_.is_open() || options_.format == "jsonl") {
+      to.write(line.data(), static_cast<std::streamsize>(line.size()));
+      to.flush();
+      if (!to) throw std::runtime_error("the stream cannot be written");
+    }
+  }
+
+  void take(const Json& record) {
+    writer_.write(record);
+    printer_->take(record);
+    if (record.value("t", "") == "check" && record.contains("during"))
+      monitors_[record["case"].get<std::string>()].add(record);
+  }
+
+  void write_head(const std::vector<const CaseInfo*>& cases) {
+    Json planned = Json::array();
+    std::string ids;
+    for (const CaseInfo* info : cases) {
+      planned.push_back(case_json(*info));
+      ids += info->id + "\n";
+    }
+    Sha256 hash;
+    hash.update(ids);
+    take(Json{{"v", 1},
+              {"t", "run"},
+              {"ns", trace::now_ns()},
+              {"suite", "displif-cts"},
+              {"bed", options_.bed},
+              {"peer", Json{{"name", context_.peer.name}, {"version", context_.peer.version}}},
+              {"seed", options_.seed}});
+    take(Json{{"v", 1},
+              {"t", "plan"},
+              {"ns", trace::now_ns()},
+              {"cases", planned},
+              {"count", cases.size()},
+              {"sha256", hash.hex()}});
+  }
+
+  void judge_monitor(const CaseInfo& info) {
+    const Judgement judgement = monitors_[info.id].judge_monitor();
+    take(Json{{"v", 1},
+              {"t", "verdict"},
+              {"ns", trace::now_ns()},
+              {"case", info.id},
+              {"verdict", name(judgement.verdict)},
+              {"reason", judgement.reason},
+              {"attempt", 1},
+              {"ns_spent", 0}});
+    count(judgement);
+  }
+
+  void count(const Judgement& judgement) { ++counts_[std::string(name(judgement.verdict))]; }
+
+  int exit_status() const {
+    if (counts_.empty() || counts_.contains("infra-error")) return kExitInfrastructure;
+    for (const char* bad : {"fail", "hang", "crash"})
+      if (counts_.contains(bad)) return kExitFailed;
+    return 0;
+  }
+
+  const Options& options_;
+  const Hooks& hooks_;
+  RunContext context_;
+  std::unique_ptr<Printer> printer_;
+  std::ofstream file_;
+  StreamWriter writer_;
+  std::map<std::string, Fold> monitors_;
+  std::map<std::string, unsigned> counts_;
+};
+
+int run(const Options& options, const Hooks& hooks) {
+  const auto cases =
+      Registry::instance().select(role_of(options.role), options.globs, options.excludes);
+  if (cases.empty()) {
+    fmt::print(stderr, "displif-cts-runner: no case matches; `list` prints their ids\n");
+    return kExitInfrastructure;
+  }
+  try {
+    return Run(options, hooks).execute(cases);
+  } catch (const std::runtime_error& error) {
+    fmt::print(stderr, "displif-cts-runner: {}\n", error.what());
+    return kExitUsage;
+  }
+}
+
+void add_selection(CLI::App& app, Options& options) {
+  app.add_option("--role", options.role, "the peer's role")
+      ->check(CLI::IsMember({"frontend", "backend"}));
+  app.add_option("--case", options.globs, "only cases that match this glob (repeatable)");
+  app.add_option("--exclude", options.excludes, "not the cases that match (repeatable)");
+}
+
+}  // namespace
+
+int program(int argc, char** argv, const std::vector<const Requirement*>& requirements,
+            const Hooks& hooks) {
+  Options options;
+  CLI::App app{"displif-cts-runner: runs conformance cases against a displif peer"};
+  app.require_subcommand(1);
+  auto* list_command = app.add_subcommand("list", "print the cases");
+  add_selection(*list_command, options);
+  list_command->add_option("--format", options.format)->check(CLI::IsMember({"human", "jsonl"}));
+  auto* run_command = app.add_subcommand("run", "run cases, from the domain of the fake");
+  add_selection(*run_command, options);
+  run_command->add_option("--format", options.format)
+      ->check(CLI::IsMember({"human", "jsonl", "ktap"}));
+  run_command->add_option("--bed", options.bed)->check(CLI::IsMember({"qemu", "host"}));
+  run_command->add_option("--agent", options.agent, "socket of displif-cts-agent");
+  run_command->add_option("--domain", options.domain, "the peer's domain id")->required();
+  run_command->add_option("--peer", options.peer, "peer descriptor (JSON)")->required();
+  run_command->add_option("--out", options.out, "folder for stream.jsonl");
+  run_command->add_option("--seed", options.seed);
+  run_command->add_option("--attempt", options.attempt);
+  run_command->add_flag("--part", options.part,
+                        "only the cases' own records: another scheduler "
+                        "writes the stream's head and end");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  return list_command->parsed() ? list(options, requirements) : run(options, hooks);
+}
+
+}  // namespace displif_cts::runner
