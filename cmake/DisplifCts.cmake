@@ -13,7 +13,7 @@ add_library(displif_cts_flags INTERFACE)
 target_compile_options(
   displif_cts_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
                               $<$<BOOL:${DISPLIF_CTS_WERROR}>:-Werror>)
-target_include_directories(displif_cts_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+target_include_directories(displif_cts_flags INTERFACE ${PROJECT_SOURCE_DIR})
 link_libraries(displif_cts_flags)
 
 # displif_cts_carried(TARGET): a program of the carried set. It must start in a dom0 that has Xen's

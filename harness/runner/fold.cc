@@ -42,7 +42,7 @@ void Fold::add(const Json& record) {
   const std::string type = text_of(record, "t");
   if (type == "begin") {
     for (const auto& id : record.value("requirements", Json::array()))
-      named_.insert(id.get<std::string>());
+      named_.push_back(id.get<std::string>());
   } else if (type == "check") {
     add_check(record);
   } else if (type == "error") {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "harness/runner/verdict.h"
 #include "harness/trace/json.h"
@@ -34,8 +35,8 @@ class Fold {
   std::optional<std::string> unchecked() const;
   bool own_side_was_late() const { return own_gap_ms_ > tolerance_ms_; }
 
-  std::set<std::string> named_;    // requirements of `begin`
-  std::set<std::string> checked_;  // requirements with a check
+  std::vector<std::string> named_;  // requirements of `begin`, in its order
+  std::set<std::string> checked_;   // requirements with a check
   std::string first_failure_;      // of a must or robust
   std::string first_warning_;      // of a should
   bool only_timed_failures_ = true;

@@ -1,0 +1,83 @@
+// displif-cts-agent's verbs, and who may ask for them.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "harness/agent/children.h"
+#include "harness/agent/guest_link.h"
+#include "harness/agent/heartbeat.h"
+#include "harness/agent/kernel_log.h"
+#include "harness/agent/line_protocol.h"
+#include "harness/agent/loop.h"
+#include "harness/agent/peer.h"
+#include "harness/agent/probes.h"
+#include "harness/agent/unique_fd.h"
+
+namespace displif_cts::agent {
+
+inline constexpr std::string_view kAgentVersion = "1";  // of the verbs, as in PROTOCOL.md
+
+struct Options {
+  std::string port;         // a character device with the host at its other end
+  std::string stream_port;  // another, for what `start stdout=port` writes
+  std::string socket = "/run/displif-cts/agent.sock";
+  std::string guest;  // domain id or name; empty: none
+  std::string guest_console;
+  std::string carried_device = "/dev/vda";
+  std::string carried_dir = "/carried";
+};
+
+class Daemon {
+ public:
+  explicit Daemon(Options options);
+  // Serves until SIGTERM or SIGINT; then ends its programs and removes its socket. Throws
+  // std::system_error when it cannot begin.
+  void run();
+  // From another thread.
+  void stop() {
+    loop_.post([this] { loop_.stop(); });
+  }
+
+ private:
+  using Run = std::function<void(const Request&, const Reply&)>;
+  struct Verb {
+    VerbSpec spec;
+    Run run;
+  };
+
+  void add(VerbSpec spec, Run run);
+  // A verb that answers at once.
+  void add_direct(VerbSpec spec, std::function<Json(const Request&)> run);
+  void add_verbs();
+  void add_health_verbs();
+
+  void listen();
+  void accept_all();
+  void add_peer(UniqueFd fd, bool device);
+  void open_port();
+  void open_stream_port();
+  void take(const std::shared_ptr<Peer>& peer, Request request);
+
+  Json hello() const;
+  Json mount_carried(const Arguments& args) const;
+  Json guest_log(const Arguments& args) const;
+  std::uint16_t domid_of(const Arguments& args) const;
+
+  Options options_;
+  Loop loop_;
+  UniqueFd signals_;  // before whatever starts a thread
+  std::map<std::string, Verb, std::less<>> verbs_;
+  std::set<std::shared_ptr<Peer>> peers_;
+  UniqueFd listener_;
+  Children children_;
+  GuestLink guest_;
+  Probes probes_;
+  KernelLog kernel_log_;
+  Heartbeat heartbeat_;
+};
+
+}  // namespace displif_cts::agent

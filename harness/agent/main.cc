@@ -1,0 +1,67 @@
+// displif-cts-agent: the suite's hands in domain 0 (lab/guest/PROTOCOL.md).
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "harness/agent/daemon.h"
+
+namespace {
+
+constexpr const char* kUsage =
+    "usage: displif-cts-agent [options]\n"
+    "\n"
+    "Serves displif-cts in domain 0: files, programs, the guest's health, and the way to\n"
+    "displif-cts-exerciser in the guest. The protocol is described in lab/guest/PROTOCOL.md.\n"
+    "  --socket PATH          unix socket to listen on (/run/displif-cts/agent.sock)\n"
+    "  --port PATH            character device with the host at its other end\n"
+    "  --stream-port PATH     another one, which programs started with stdout=port write to\n"
+    "  --guest DOMID|NAME     the guest under test\n"
+    "  --guest-console PATH   log file of the guest's console\n"
+    "  --carried-device PATH  disk with the suite's programs (/dev/vda)\n"
+    "  --carried-dir PATH     where mount-carried mounts it (/carried)\n";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  displif_cts::agent::Options options;
+  struct Flag {
+    const char* name;
+    std::string* value;
+  };
+  const Flag flags[] = {{"socket", &options.socket},
+                        {"port", &options.port},
+                        {"stream-port", &options.stream_port},
+                        {"guest", &options.guest},
+                        {"guest-console", &options.guest_console},
+                        {"carried-device", &options.carried_device},
+                        {"carried-dir", &options.carried_dir}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--help") {
+      std::fputs(kUsage, stdout);
+      return 0;
+    }
+    std::string* value = nullptr;
+    for (const Flag& flag : flags)
+      if (word == std::string("--") + flag.name) value = flag.value;
+    if (value == nullptr || i + 1 == argc) {
+      std::fprintf(stderr, "displif-cts-agent: %s %s\n%s",
+                   value == nullptr ? "unknown argument" : "no value after", word.c_str(), kUsage);
+      return 2;
+    }
+    *value = argv[++i];
+  }
+  signal(SIGPIPE, SIG_IGN);
+  try {
+    displif_cts::agent::Daemon daemon(options);
+    daemon.run();
+    // Commands of `sh` may be under way on their threads: nobody waits for them any more.
+    _exit(0);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "displif-cts-agent: %s\n", error.what());
+    return 1;
+  }
+}
