@@ -1,0 +1,107 @@
+"""The headers, configuration and build programs of the guest's kernel, in one tree that can lie anywhere."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.qemu.binaries import ModuleTree
+from lab.qemu.cache import Cache
+from lab.qemu.errors import BedError
+from lab.qemu.packages import Package, PackageStore, last_line, parse_depends, run
+
+from .download import Progress, download, kernel_package, obtain, unpack
+from .errors import DriverBuildError
+
+
+@dataclass(frozen=True)
+class KernelHeaders:
+    """`folder` is what `make -C` wants; `key` changes with the content."""
+
+    folder: Path
+    release: str
+    key: str
+
+    def compiler(self) -> str:
+        """The compiler that the kernel was built with, and that its modules are built with."""
+        variables = self.folder / ".kernelvariables"
+        text = variables.read_text() if variables.is_file() else ""
+        found = re.search(r"^CC\s*[:?]?=.*?([\w-]*gcc[\w.-]*)\s*$", text, re.MULTILINE)
+        return found[1] if found else "gcc"
+
+
+def debian_headers(cache: Cache, store: PackageStore, progress: Progress) -> KernelHeaders:
+    """For the kernel that the bed's guest runs by default."""
+    kernel = kernel_package(store)
+    release = kernel.name.removeprefix("linux-image-").removesuffix("-unsigned")
+
+    def build(target: Path) -> None:
+        packages = _packages(store, kernel, release)
+        progress(f"download the kernel's headers ({sum(p.size for p in packages) >> 20} MB)", None)
+        with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
+            debs = download(packages, Path(downloads))
+            target.mkdir()
+            for deb in debs:
+                unpack(deb, target)
+        _make_movable(target, release)
+
+    name = f"kernel-headers-{release}_{kernel.version.replace(':', '%3a')}"
+    tree = obtain(cache, name, build, progress)
+    return KernelHeaders(_folder(tree, release), release, name)
+
+
+def own_headers(modules_dir: Path) -> KernelHeaders:
+    """For a kernel that the user handed in: the `build` link beside its modules."""
+    modules = ModuleTree.find(modules_dir.absolute())
+    folder = modules.directory / "build"
+    symbols = folder / "Module.symvers"
+    if not (folder / "Makefile").is_file() or not symbols.is_file():
+        raise DriverBuildError(
+            f"{modules.directory} has no `build` folder with the kernel's build tree, which a module's build needs",
+            "build the driver there, and hand the result in by --module FILE.ko",
+        )
+    key = f"{folder.resolve()}:{modules.release}:{symbols.stat().st_mtime_ns}"
+    return KernelHeaders(folder.resolve(), modules.release, key)
+
+
+def _folder(tree: Path, release: str) -> Path:
+    return tree / "usr" / "src" / f"linux-headers-{release}"
+
+
+def _packages(store: PackageStore, kernel: Package, release: str) -> list[Package]:
+    """The headers, and of what they depend on the common headers and the build programs."""
+    name = f"linux-headers-{release}"
+    result = run(["apt-cache", "depends", "--no-recommends", "--no-suggests", f"{name}={kernel.version}"])
+    needs = next(iter(parse_depends(result.stdout).values()), [])
+    parts = [need for need in needs if re.match(r"linux-(headers|kbuild)-", need)]
+    if result.returncode != 0 or len(parts) < 2:
+        raise BedError(
+            f"apt does not know the package {name}, version {kernel.version}: {last_line(result.stderr)}",
+            "run `sudo apt-get update`; or build the driver elsewhere, and hand it in by --module FILE.ko",
+        )
+    packages = store.find([name, *parts])
+    other = [p for p in packages.values() if p.version != kernel.version]
+    if other:
+        raise BedError(
+            f"apt offers {other[0].name} {other[0].version}, and the guest's kernel is {kernel.version}",
+            "run `sudo apt-get update`",
+        )
+    return list(packages.values())
+
+
+def _make_movable(tree: Path, release: str) -> None:
+    """The package's Makefile includes another by its installed path; make that relative to itself."""
+    makefile = _folder(tree, release) / "Makefile"
+    try:
+        text = makefile.read_text()
+    except OSError as error:
+        raise BedError(f"{makefile} cannot be read: {error.strerror}",
+                       "the package is made differently from Debian 12's") from error
+    here = "$(dir $(lastword $(MAKEFILE_LIST)))../"
+    changed = re.sub(r"^include /usr/src/", lambda _: f"include {here}", text, flags=re.MULTILINE)
+    if "/usr/src/" in changed:
+        raise BedError(f"{makefile} names installed files: {text.strip()}",
+                       "the package is made differently from Debian 12's")
+    makefile.write_text(changed)

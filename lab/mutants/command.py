@@ -1,0 +1,115 @@
+"""`./displif-cts mutants`: builds each mutant, runs the cases that check its requirement, and says which caught it."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Callable, Sequence
+
+from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.kernel import build_driver, stock_driver_source
+from lab.progress import Progress
+from lab.qemu.errors import BedError
+from lab.suite import Selection, Suite, select
+
+from .patches import Mutant, MutantError, apply, list_mutants
+from .verdicts import Checks, Judgement, judge, read_checks, table
+
+# run(name, modules, case globs) -> the run's stream. No modules: the guest's own.
+Run = Callable[[str, Sequence[Path], Sequence[str]], Path]
+# modules_of(mutant) -> the mutant's modules, built.
+Modules = Callable[[Mutant], Sequence[Path]]
+STOCK = "stock"
+
+
+def main(arguments: argparse.Namespace) -> int:
+    mutants = chosen(list_mutants(), arguments.mutant)
+    if arguments.list:
+        print("\n".join(f"{m.name:<32} {m.kind:<20} {m.requirement:<40} {m.description}" for m in mutants))
+        return 0
+    progress = Progress()
+    try:
+        suite, run, folder = _real_run(arguments.jobs or os.cpu_count() or 1, progress)
+        source = stock_driver_source(progress=progress.bed)
+        with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
+
+            def modules_of(mutant: Mutant) -> Sequence[Path]:
+                return build_driver(apply(mutant, source, Path(work) / mutant.name), progress.bed)
+
+            judgements = kill_all(mutants, cases_by_requirement(suite), modules_of, run, progress)
+    except BedError as error:
+        raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
+    survivors = sum(judgement.by is None for judgement in judgements)
+    print(table(judgements))
+    print(f"{len(judgements) - survivors} of {len(judgements)} mutants caught; the streams are in {folder}")
+    return 1 if survivors else 0
+
+
+def chosen(mutants: list[Mutant], globs: Sequence[str]) -> list[Mutant]:
+    """Raises Stop when a glob matches none."""
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(mutant.name, glob) for mutant in mutants):
+            raise Stop(USAGE, f"--mutant {glob} matches none", "`./displif-cts mutants --list` prints their names")
+    return [m for m in mutants if not globs or any(fnmatch.fnmatchcase(m.name, glob) for glob in globs)]
+
+
+def cases_by_requirement(suite: Suite) -> dict[str, list[str]]:
+    """The cases, monitors left out, that say they check a requirement."""
+    found: dict[str, list[str]] = {}
+    for case in suite.cases:
+        for requirement in case.requirements:
+            if not case.monitor:
+                found.setdefault(requirement, []).append(case.id)
+    return found
+
+
+def kill_all(mutants: Sequence[Mutant], cases: dict[str, list[str]], modules_of: Modules, run: Run,
+             progress: Progress) -> list[Judgement]:
+    """First the driver as it is, then each mutant. Raises Stop when a run was not completed."""
+    for mutant in mutants:
+        if mutant.requirement not in cases:
+            raise MutantError(f"{mutant.name}: no case checks {mutant.requirement}")
+    wanted = sorted({case for mutant in mutants for case in cases[mutant.requirement]})
+    progress.say("mutants", f"{len(wanted)} cases on the driver as it is")
+    stock = _complete(run(STOCK, (), wanted))
+    judgements = []
+    for number, mutant in enumerate(mutants, 1):
+        started = time.monotonic()
+        progress.say("mutants", f"{number}/{len(mutants)} {mutant.name}: {mutant.description}")
+        seen = _complete(run(mutant.name, modules_of(mutant), cases[mutant.requirement]))
+        judgements.append(judge(mutant, seen, stock, time.monotonic() - started))
+        last = judgements[-1]
+        progress.say("mutants", f"{'caught by ' + last.by if last.by else 'SURVIVED: ' + last.why}")
+    return judgements
+
+
+def _complete(stream: Path) -> Checks:
+    checks = read_checks(stream)
+    if not checks.complete:
+        raise Stop(INFRASTRUCTURE, f"{stream} has no end: its run was not completed")
+    return checks
+
+
+def _real_run(jobs: int, progress: Progress) -> tuple[Suite, Run, Path]:
+    """The runs that `./displif-cts run` makes, each into a folder of its own."""
+    from lab.run import CaseLines, RunOptions, command_line, execute, make_folder, open_bed, prepare
+
+    prepared = prepare(command_line(RunOptions(jobs=jobs)), progress)
+    folder = make_folder(None)
+
+    def run(name: str, modules: Sequence[Path], globs: Sequence[str]) -> Path:
+        selection = Selection(globs=tuple(globs))
+        mine = replace(prepared, options=replace(prepared.options, modules=tuple(modules), selection=selection),
+                       plan=select(prepared.suite, selection))
+        target = folder / name
+        target.mkdir()
+        with open_bed(mine, progress) as bed:
+            execute(mine, bed, bed.facts(), target, CaseLines(progress, len(mine.plan.runnable)))
+        return target / "stream.jsonl"
+
+    return prepared.suite, run, folder

@@ -1,0 +1,92 @@
+"""Was a mutant caught? Read from the stream of its run, and of the same cases' run on the driver as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+from lab.errors import INFRASTRUCTURE, Stop
+
+from .patches import Mutant
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Which cases checked which requirement in a run, and which failed at it."""
+
+    done: frozenset[tuple[str, str]]  # (requirement, case)
+    failed: frozenset[tuple[str, str]]
+    complete: bool
+
+    def cases(self, requirement: str, failed: bool) -> list[str]:
+        pairs = self.failed if failed else self.done
+        return sorted(case for name, case in pairs if name == requirement)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`by` is the case that caught the mutant; None: it survived, and `why` says how."""
+
+    mutant: Mutant
+    by: str | None
+    why: str
+    seconds: float
+
+
+def read_checks(stream: Path) -> Checks:
+    """Raises Stop when there is no stream."""
+    done: set[tuple[str, str]] = set()
+    failed: set[tuple[str, str]] = set()
+    complete = False
+    for record in _records(stream):
+        if record.get("t") == "check":
+            pair = (str(record.get("requirement")), str(record.get("during") or record.get("case")))
+            done.add(pair)
+            if record.get("ok") is False:
+                failed.add(pair)
+        complete = record.get("t") == "end"
+    return Checks(frozenset(done), frozenset(failed), complete)
+
+
+def _records(stream: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with stream.open("rb") as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue  # a stream that was cut off: not complete
+                if isinstance(record, dict):
+                    yield record
+    except OSError as error:
+        raise Stop(INFRASTRUCTURE, f"{stream}: {error.strerror}") from None
+
+
+def judge(mutant: Mutant, seen: Checks, stock: Checks, seconds: float) -> Judgement:
+    """Caught by a failed check of the mutant's requirement, in a case that the driver as it is passes: nothing else
+    counts, neither another check nor a time-out or crash."""
+    requirement = mutant.requirement
+    already = set(stock.cases(requirement, failed=True))
+    killers = [case for case in seen.cases(requirement, failed=True) if case not in already]
+    if killers:
+        return Judgement(mutant, killers[0], "", seconds)
+    if not stock.cases(requirement, failed=False):
+        why = "no case checked the requirement on the driver as it is"
+    elif not seen.cases(requirement, failed=False):
+        why = "no case came as far as checking the requirement"
+    elif set(seen.cases(requirement, failed=True)) & already:
+        why = "the driver as it is fails the same checks"
+    else:
+        why = "every check of the requirement held"
+    return Judgement(mutant, None, why, seconds)
+
+
+def table(judgements: Sequence[Judgement]) -> str:
+    head = ("mutant", "kind", "requirement", "caught by", "time")
+    rows = [(j.mutant.name, j.mutant.kind, j.mutant.requirement, j.by or f"SURVIVED: {j.why}", f"{j.seconds:.0f} s")
+            for j in judgements]
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (head, *rows)]
+    return "\n".join(lines)
