@@ -1,0 +1,52 @@
+// What the fake has seen and done, shared between the service thread, which writes, and the case's
+// thread, which waits.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fake_backend/fake_backend.h"
+#include "harness/displif/nodes.h"
+
+namespace displif_cts::fake_backend {
+
+// Entries of one journal; a guest that floods us must not eat our memory.
+inline constexpr std::size_t kJournalLimit = 400'000;
+
+struct Journal {
+  explicit Journal(Model initial) : model(std::move(initial)) {}
+
+  mutable std::mutex mutex;  // guards everything below
+  std::condition_variable changed;
+
+  std::vector<ReceivedRequest> requests;
+  std::vector<SentResponse> responses;
+  std::vector<SentEvent> events;
+  std::vector<StateChange> states;
+  std::vector<std::string> trouble;
+  std::map<DbufCookie, displif::Directory> directories;
+  std::vector<std::optional<displif::ConnectorTransport>> transports;
+
+  Model model;
+  BackendFaults faults;
+  std::optional<bus::State> frontend_state;
+  std::optional<bus::State> backend_state;
+  bool frontend_known = false;  // the frontend's state was read at least once
+  bool serving = false;
+  bool connected = false;
+  unsigned connections = 0;
+  unsigned protocol = 1;
+  std::string ended;  // why the service cannot go on; empty while it can
+
+  // One line: what was seen last. With `mutex` held.
+  std::string last_seen() const;
+};
+
+// "request 12: SET_CONFIG id 3 on connector 0, status 0"
+std::string describe(const ReceivedRequest& request);
+
+}  // namespace displif_cts::fake_backend

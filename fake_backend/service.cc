@@ -1,0 +1,487 @@
+// The service thread: its loop, and the bus. What it does about requests is in requests.cc.
+#include "fake_backend/service.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <stdexcept>
+
+#include "harness/displif/describe.h"
+#include "harness/xen/domains.h"
+#include "harness/xen/poll.h"
+
+namespace displif_cts::fake_backend {
+namespace {
+
+using bus::State;
+using trace::Direction;
+using trace::Kind;
+
+xen::DomId own_domain(const Options& options) {
+  if (options.backend) return *options.backend;
+  xen::Store store = xen::Store::open();
+  return xen::Domains(store).own();
+}
+
+ModelOptions model_options(const Options& options) {
+  ModelOptions model = options.limits;
+  model.connectors.clear();
+  model.has_edid.clear();
+  for (const Connector& connector : options.connectors) {
+    model.connectors.push_back(connector.resolution);
+    model.has_edid.push_back(!connector.edid.empty());
+  }
+  model.be_alloc = options.be_alloc;
+  return model;
+}
+
+Json state_fields(bus::Side side, const std::optional<State>& state, const std::string& text) {
+  Json fields{{"side", bus::name(side)}};
+  if (state) {
+    fields["state"] = static_cast<unsigned>(*state);
+    fields["name"] = bus::name(*state);
+  } else {
+    fields["text"] = text;
+  }
+  return fields;
+}
+
+}  // namespace
+
+FakeBackend::Service::Service(xen::DomId frontend, std::uint16_t device, Options options,
+                              trace::Recorder& recorder)
+    : frontend_(frontend),
+      device_(device),
+      options_(std::move(options)),
+      recorder_(recorder),
+      backend_(own_domain(options_)),
+      journal(Model(model_options(options_))),
+      paths(bus::device_paths(frontend_, backend_, device_)),
+      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (wake_fd_ < 0) throw xen::Error("eventfd", "the service's wake-up", errno);
+  journal.transports.resize(options_.connectors.size());
+  thread_ = std::thread([this] { loop(); });
+}
+
+FakeBackend::Service::~Service() {
+  post([this] { quit_ = true; });
+  thread_.join();
+  close(wake_fd_);
+}
+
+// --- the thread ----------------------------------------------------------------------------------
+
+void FakeBackend::Service::post(std::function<void()> task) {
+  {
+    const std::lock_guard lock(command_mutex_);
+    commands_.push_back(std::move(task));
+  }
+  const std::uint64_t one = 1;
+  // Fails only when the counter is full, that is, when the thread is about to wake anyway.
+  [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof one);
+}
+
+bool FakeBackend::Service::run_commands() {
+  while (!quit_) {
+    std::function<void()> task;
+    {
+      const std::lock_guard lock(command_mutex_);
+      if (commands_.empty()) return true;
+      task = std::move(commands_.front());
+      commands_.pop_front();
+    }
+    task();
+  }
+  return false;
+}
+
+void FakeBackend::Service::loop() {
+  while (run_commands()) {
+    try {
+      step();
+    } catch (const std::exception& error) {
+      fail(error.what());
+    }
+  }
+  try {
+    vanish();
+    if (buffers_) buffers_->release_kept();
+    instance_.reset();
+  } catch (const std::exception& error) {
+    trouble(fmt::format("while ending: {}", error.what()));
+  }
+}
+
+// Something of our own is broken. Commands are still taken, the wire is left alone.
+void FakeBackend::Service::fail(const std::string& reason) {
+  trouble(reason);
+  try {
+    vanish();
+  } catch (const std::exception& error) {
+    trouble(error.what());
+  }
+  update([&](Journal& j) { j.ended = reason; });
+}
+
+int FakeBackend::Service::wait_ms() const {
+  if (std::ranges::any_of(links_, &Link::work)) return 0;
+  auto until = xen::Clock::now() + std::chrono::minutes(1);
+  if (!timers_.empty()) until = std::min(until, timers_.begin()->first);
+  if (!links_.empty()) until = std::min(until, xen::in(options_.unnotified_after / 2));
+  return xen::poll_timeout(until);
+}
+
+void FakeBackend::Service::step() {
+  std::array<pollfd, 3> fds{};
+  fds[0] = {wake_fd_, POLLIN, 0};
+  fds[1] = {store_ && frontend_watch_ ? store_->fd() : -1, POLLIN, 0};
+  fds[2] = {channels_ ? channels_->fd() : -1, POLLIN, 0};
+  if (poll(fds.data(), fds.size(), wait_ms()) < 0 && errno != EINTR) {
+    throw xen::Error("poll", "the service's descriptors", errno);
+  }
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t drained = read(wake_fd_, &count, sizeof count);
+  if (phase_ == Phase::idle && !frontend_watch_) return;
+  // As many events as one device can sensibly cause between two turns.
+  for (int events = 0; events < 64; ++events) {
+    const auto event = store_ ? store_->next_event(xen::Clock::now()) : std::nullopt;
+    if (!event) break;
+    on_store_event(*event);
+  }
+  if (channels_) drain_ports();
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    if (links_[i].work) serve(i, true);
+  }
+  while (!timers_.empty() && timers_.begin()->first <= xen::Clock::now()) {
+    const auto due = std::move(timers_.begin()->second);
+    timers_.erase(timers_.begin());
+    due();
+  }
+  rescue_unnotified();
+}
+
+void FakeBackend::Service::trouble(const std::string& text) {
+  recorder_.log("backend: " + text);
+  update([&](Journal& j) {
+    if (j.trouble.size() < kJournalLimit) j.trouble.push_back(text);
+  });
+}
+
+// --- life ----------------------------------------------------------------------------------------
+
+xen::Store& FakeBackend::Service::store() {
+  if (!store_) store_.emplace(xen::Store::open());
+  return *store_;
+}
+
+void FakeBackend::Service::create_device(const std::function<void(bus::DeviceConfig&)>& change) {
+  bus::DeviceConfig config;
+  config.frontend = frontend_;
+  config.backend = backend_;
+  config.dev_id = device_;
+  config.be_alloc = options_.be_alloc;
+  config.connectors.clear();
+  for (const Connector& connector : options_.connectors) {
+    config.connectors.push_back({connector.resolution, connector.unique_id});
+  }
+  if (change) change(config);
+  instance_ = std::make_unique<bus::DeviceInstance>(std::move(config));
+}
+
+void FakeBackend::Service::destroy_device() { instance_.reset(); }
+
+void FakeBackend::Service::begin_removal() {
+  if (instance_) instance_->begin_removal(bus::RemoveOrder::polite);
+}
+
+void FakeBackend::Service::start() {
+  if (phase_ != Phase::idle) vanish();
+  if (!store().read(paths.backend + "/state")) {
+    throw xen::Error("start", paths.backend + "/state: no such device", ENOENT);
+  }
+  channels_.emplace(xen::EventChannels::open());
+  grants_.emplace(xen::Grants::open());
+  buffers_.emplace(*grants_, frontend_);
+  for (std::size_t i = 0; i < options_.connectors.size(); ++i) {
+    const Connector& connector = options_.connectors[i];
+    recorder_.message(
+        Kind::xenstore, Direction::none,
+        Json{{"connector", i},
+             {"resolution",
+              {{"width", connector.resolution.width}, {"height", connector.resolution.height}}},
+             {"unique_id", connector.unique_id}});
+  }
+  phase_ = Phase::waiting;
+  follow = true;
+  update([](Journal& j) {
+    j.serving = true;
+    j.frontend_known = false;
+    j.ended.clear();
+  });
+  publish_versions();
+  go(State::init_wait);
+  if (strikes(&BackendFaults::connects_early, "connects-early")) go(State::connected);
+  frontend_watch_.emplace(store().watch(paths.frontend + "/state"));
+  own_watch_.emplace(store().watch(paths.backend + "/state"));
+}
+
+void FakeBackend::Service::publish_versions() {
+  const std::string path = paths.backend + "/" + std::string(displif::node::kVersions);
+  if (strikes(&BackendFaults::versions_missing, "versions-missing")) {
+    store().remove(path);
+    return;
+  }
+  std::string value = displif::print_versions(options_.versions);
+  if (strikes(&BackendFaults::versions_malformed, "versions-malformed")) value = "two;";
+  if (strikes(&BackendFaults::versions_unknown, "versions-unknown")) value = "4711,4712";
+  publish_node(path, value);
+}
+
+void FakeBackend::Service::publish_node(const std::string& path, const std::string& value) {
+  store().write(path, value);
+  recorder_.message(Kind::xenstore, Direction::back_to_front,
+                    Json{{"path", path}, {"value", value}});
+}
+
+// Everything that a dying process would lose, in the order in which it owns it.
+void FakeBackend::Service::drop_everything() {
+  timers_.clear();
+  links_.clear();
+  kept_links_.clear();
+  buffers_.reset();
+  channels_.reset();
+  grants_.reset();
+  frontend_watch_.reset();
+  own_watch_.reset();
+  store_.reset();
+}
+
+void FakeBackend::Service::vanish() {
+  tear_down("the backend is gone");
+  drop_everything();
+  phase_ = Phase::idle;
+  update([](Journal& j) { j.serving = false; });
+}
+
+void FakeBackend::Service::shut_down() {
+  follow = false;
+  go(State::closing);
+  tear_down("the backend closes");
+  go(State::closed);
+}
+
+// --- bus -----------------------------------------------------------------------------------------
+
+void FakeBackend::Service::write_state(std::string_view text) {
+  const std::string path = paths.backend + "/state";
+  // Whoever writes to a device that was removed makes debris; Linux looks first, too
+  // (xenbus_client.c, __xenbus_switch_state).
+  if (!store().read(path)) return;
+  written_state_ = text;
+  const auto state = bus::parse_state(text);
+  recorder_.message(Kind::state, Direction::back_to_front,
+                    state_fields(bus::Side::backend, state, written_state_));
+  update([&](Journal& j) {
+    j.backend_state = state;
+    if (j.states.size() >= kJournalLimit) return;
+    j.states.push_back({.number = j.states.size(),
+                        .side = bus::Side::backend,
+                        .state = state,
+                        .text = written_state_,
+                        .ns = trace::now_ns()});
+  });
+  store().write(path, text);
+}
+
+void FakeBackend::Service::go(State state) { write_state(bus::print(state)); }
+
+void FakeBackend::Service::on_store_event(const xen::WatchEvent& event) {
+  if (frontend_watch_ && event.token == frontend_watch_->token()) look_at_frontend();
+  if (own_watch_ && event.token == own_watch_->token()) look_at_own_state();
+}
+
+// The tool stack asks for a removal by writing Closing into the backend's node (libxl_device.c,
+// libxl__initiate_device_generic_remove), and waits for Closed.
+void FakeBackend::Service::look_at_own_state() {
+  const auto text = store().read(paths.backend + "/state");
+  if (!text || *text == written_state_ || *text != bus::print(State::closing) || !follow) return;
+  recorder_.log("backend: the tool stack asks for the device's removal");
+  shut_down();
+}
+
+void FakeBackend::Service::look_at_frontend() {
+  const auto text = store().read(paths.frontend + "/state");
+  const auto state = text ? bus::parse_state(*text) : std::nullopt;
+  bool first = false;
+  std::optional<State> before;
+  {
+    const std::lock_guard lock(journal.mutex);
+    first = !journal.frontend_known;
+    before = journal.frontend_state;
+  }
+  if (!first && state == before) return;
+  recorder_.message(Kind::state, Direction::front_to_back,
+                    state_fields(bus::Side::frontend, state, text.value_or("")));
+  update([&](Journal& j) {
+    j.frontend_known = true;
+    j.frontend_state = state;
+    if (j.states.size() >= kJournalLimit) return;
+    j.states.push_back({.number = j.states.size(),
+                        .side = bus::Side::frontend,
+                        .state = state,
+                        .text = text.value_or(""),
+                        .ns = trace::now_ns()});
+  });
+  if (follow) follow_frontend(state, first ? std::nullopt : before);
+}
+
+// displif.h, "State diagrams". A frontend that leaves Connected, to wherever, has ended the
+// connection; the backend is ready for the next one in InitWait.
+void FakeBackend::Service::follow_frontend(std::optional<State> state,
+                                           std::optional<State> before) {
+  const State seen = state.value_or(State::unknown);
+  if (seen == State::connected || seen == State::init_wait || seen == State::reconfigured) return;
+  if (seen == State::initialised) {
+    // Came back faster than we could see it leave.
+    if (phase_ == Phase::connected && before == State::connected) tear_down("reconnection");
+    if (phase_ == Phase::waiting) connect();
+    return;
+  }
+  if ((seen == State::closing || seen == State::closed) &&
+      strikes(&BackendFaults::ignores_closing, "ignores-closing")) {
+    return;
+  }
+  const bool lost = phase_ == Phase::connected;
+  tear_down("the frontend has left");
+  // Reconfiguring: the frontend waits for its clients, and tells by Initialising when they are
+  // gone.
+  if (seen == State::reconfiguring || !state) return;
+  // A frontend that comes out of Reconfiguring has not listened before: tell it again.
+  const bool deaf = seen == State::initialising && before == State::reconfiguring;
+  // InitWait stands, or a fault has put Connected in its place.
+  const bool announced = written_state_ == bus::print(State::init_wait) ||
+                         written_state_ == bus::print(State::connected);
+  if (!lost && !deaf && announced) return;
+  go(strikes(&BackendFaults::no_recovery, "no-recovery") ? State::closed : State::init_wait);
+}
+
+std::optional<std::string> FakeBackend::Service::read_recorded(const std::string& path,
+                                                               std::optional<std::size_t> of) {
+  const auto value = store().read(path);
+  Json fields{{"path", path}, {"value", value ? Json(*value) : Json()}};
+  if (of) fields["connector"] = *of;
+  recorder_.message(Kind::xenstore, Direction::front_to_back, std::move(fields));
+  return value;
+}
+
+// Throws std::runtime_error when the frontend chose a version that was not offered.
+unsigned FakeBackend::Service::negotiated_protocol() {
+  const std::string name(displif::node::kVersion);
+  const auto text = read_recorded(paths.frontend + "/" + name, std::nullopt);
+  if (!text) return 1;
+  const unsigned version = displif::parse_version(*text).value();
+  if (std::ranges::find(options_.versions, version) == options_.versions.end()) {
+    throw std::runtime_error(fmt::format("version {} was not offered", version));
+  }
+  return version;
+}
+
+// Throws std::runtime_error that names the node at fault.
+std::vector<displif::ConnectorTransport> FakeBackend::Service::read_transports() {
+  std::vector<displif::ConnectorTransport> transports;
+  for (std::size_t i = 0; i < options_.connectors.size(); ++i) {
+    const std::string base = fmt::format("{}/{}/", paths.frontend, i);
+    const auto transport = displif::read_transport(
+        [&](const std::string& name) { return read_recorded(base + name, i); });
+    if (!transport) throw std::runtime_error(base + transport.error());
+    transports.push_back(*transport);
+  }
+  return transports;
+}
+
+void FakeBackend::Service::map_links(const std::vector<displif::ConnectorTransport>& transports) {
+  for (const auto& transport : transports) {
+    links_.push_back(Link::connect(*grants_, *channels_, frontend_, transport));
+    record_page(links_.size() - 1);
+  }
+}
+
+// Both pages as the frontend handed them over.
+void FakeBackend::Service::record_page(std::size_t connector) {
+  const Link& link = links_[connector];
+  std::array<std::byte, 64> head{};
+  link.ring_page.copy_out(0, head);
+  Json fields{{"connector", connector}, {"what", "ring"}};
+  fields.update(displif::describe(link.ring.shared().indices()));
+  recorder_.message(Kind::index, Direction::none, head, std::move(fields));
+  link.event_page.copy_out(0, head);
+  recorder_.message(Kind::index, Direction::none, head,
+                    Json{{"connector", connector},
+                         {"what", "event-page"},
+                         {"in_cons", link.events.shared().in_cons()},
+                         {"in_prod", link.events.shared().in_prod()}});
+}
+
+void FakeBackend::Service::connect() {
+  if (strikes(&BackendFaults::never_connects, "never-connects")) return;
+  unsigned protocol = 1;
+  std::vector<displif::ConnectorTransport> transports;
+  unsigned connection = 0;
+  {
+    const std::lock_guard lock(journal.mutex);
+    connection = journal.connections + 1;
+  }
+  recorder_.message(Kind::state, Direction::none,
+                    Json{{"connection", connection}, {"what", "connected"}});
+  try {
+    protocol = negotiated_protocol();
+    transports = read_transports();
+    map_links(transports);
+  } catch (const std::runtime_error& error) {
+    // displif.h, "Recovery flow": an unrecoverable error of the frontend is handled as if it had
+    // closed.
+    links_.clear();
+    trouble(fmt::format("cannot connect: {}", error.what()));
+    recorder_.message(Kind::state, Direction::none,
+                      Json{{"connection", connection}, {"what", "disconnected"}});
+    return;
+  }
+  phase_ = Phase::connected;
+  update([&](Journal& j) {
+    j.model.set_protocol(protocol);
+    j.model.clear();
+    j.protocol = protocol;
+    j.connections = connection;
+    j.transports.assign(transports.begin(), transports.end());
+    j.directories.clear();
+    j.connected = true;
+  });
+  go(State::connected);
+}
+
+void FakeBackend::Service::tear_down(std::string_view why) {
+  if (phase_ != Phase::connected) return;
+  phase_ = Phase::waiting;
+  timers_.clear();
+  const bool keep = strikes(&BackendFaults::mapping_kept_after_close, "mapping-kept-after-close");
+  for (std::size_t i = 0; i < links_.size(); ++i) read_confirmations(i);
+  buffers_->clear(keep);
+  if (keep) std::ranges::move(links_, std::back_inserter(kept_links_));
+  links_.clear();
+  if (!keep) buffers_->release_kept();
+  unsigned connection = 0;
+  update([&](Journal& j) {
+    j.connected = false;
+    j.model.clear();
+    connection = j.connections;
+  });
+  recorder_.message(Kind::state, Direction::none,
+                    Json{{"connection", connection}, {"what", "disconnected"}, {"why", why}});
+}
+
+}  // namespace displif_cts::fake_backend
