@@ -1,0 +1,1 @@
+"""The lab: everything that brings a bed up and drives it from the host."""

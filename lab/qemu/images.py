@@ -1,0 +1,276 @@
+"""The initramfs images of dom0 and the guest, and the boot files beside them, out of unpacked packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .binaries import ELF, ModuleTree, module_name, needed_libraries, unpack_vmlinux, unpack_xen
+from .cache import file_hash
+from .cpio import CpioWriter
+from .errors import BedError
+
+HERE = Path(__file__).resolve().parent
+INIT_SCRIPTS = {name: HERE / "init" / name for name in ("dom0", "dom0.inittab", "agent-start", "guest")}
+
+# Sparse. Holds the carried set, and while a template is made the guest's unpacked kernel.
+DISK_BYTES = 256 << 20
+
+# 64 grant frames are 32,768 references: four 3840x2160 buffers.
+GRANT_FRAMES = 64
+# xen-gntalloc stops at 1,024 pages by default.
+GNTALLOC = ("xen_gntalloc", "limit=65536")
+
+# ext4 also serves the carried disk's ext2; it wants a crc32c, which Debian builds as a module.
+DOM0_MODULES = [
+    "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs",
+    "virtio_pci", "virtio_console", "virtio_blk", "crc32c_generic", "ext4",
+]  # fmt: skip
+# What drivers under test rest on. The driver itself is loaded in the template's second stage.
+GUEST_MODULES = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "drm", "drm_kms_helper"]
+GUEST_OPTIONAL_MODULES = ["drm_shmem_helper", "drm_dma_helper", "drm_gem_cma_helper", "vgem"]
+# The driver as the guest's kernel has it, and what it loads on top of the above.
+DRIVER_MODULES = ["xen-front-pgdir-shbuf", "drm_xen_front"]
+
+# Debian keeps Xen's programs in /usr/lib/xen-VERSION/bin behind a wrapper; one's own build in .../sbin.
+XEN_PROGRAMS = ["xenstored", "xen-init-dom0", "xenconsoled", "xl"]
+XEN_HELPERS = ["lsevtchn", "xenstore-ls", "xenstore-read", "xenstore-write", "xenstore-rm", "xenstore-list"]
+
+GUEST_CONFIG = """\
+name = "guest"
+type = "pv"
+kernel = "/carried/guest-kernel"
+ramdisk = "/carried/guest-initramfs"
+cmdline = "{cmdline}"
+memory = {memory}
+vcpus = 1
+max_grant_frames = {frames}
+# Whatever happens to the guest, its domain stays to be looked at.
+on_crash = "preserve"
+on_poweroff = "preserve"
+on_reboot = "preserve"
+on_watchdog = "preserve"
+"""
+GUEST_MEMORY_MB = 320
+# panic=0: a panicked PV guest tells Xen that it crashed, and does not start again.
+GUEST_CMDLINE = "console=hvc0 rdinit=/init ignore_loglevel panic=0"
+# Poisoned and red-zoned slabs: overruns and uses after free show in Debian's own kernel, which has no KASAN.
+PARANOID_CMDLINE = "slub_debug=FZPU page_poison=1"
+XL_CONFIG = 'autoballoon="off"\nlockfile="/run/lock/xl"\n'
+
+
+@dataclass
+class Ingredients:
+    """Everything that goes into a machine. Two equal `description`s make interchangeable templates."""
+
+    xen_image: Path
+    dom0_kernel: Path
+    dom0_modules: ModuleTree
+    guest_kernel: Path
+    guest_modules: ModuleTree
+    busybox: Path
+    xen_trees: list[Path]  # where Xen's programs and libraries are looked for, first match wins
+    library_trees: list[Path]
+    programs: Path
+    paranoid: bool = False
+    _files: dict[str, Path] = field(default_factory=dict)
+
+    def program(self, name: str) -> Path:
+        return require_file(self.programs / name, "build the programs first")
+
+    def description(self) -> dict[str, object]:
+        """Hashes of all contents, by what they are."""
+        files = {"xen": self.xen_image, "dom0": self.dom0_kernel, "guest": self.guest_kernel, "busybox": self.busybox}
+        files |= {f"init {name}": path for name, path in INIT_SCRIPTS.items()}
+        files |= {name: self.program(name) for name in ("displif-cts-agent", "displif-cts-exerciser")}
+        files |= {"images.py": Path(__file__)}
+        modules = {
+            **{f"dom0 {name}": self.dom0_modules.path(name) for name in self.dom0_order()},
+            **{f"guest {name}": self.guest_modules.path(name) for name in self.guest_order() + self.stock_driver()},
+        }
+        tools = {f"dom0 {target}": path for target, path in self.dom0_programs().items()}
+        hashes = {what: file_hash(path) for what, path in {**files, **modules, **tools}.items()}
+        return {"files": hashes, "paranoid": self.paranoid}
+
+    def dom0_order(self) -> list[str]:
+        return self.dom0_modules.load_order(DOM0_MODULES)
+
+    def guest_order(self) -> list[str]:
+        required = self.guest_modules.load_order(GUEST_MODULES)
+        optional = self.guest_modules.load_order(GUEST_OPTIONAL_MODULES, optional=True)
+        return required + [name for name in optional if name not in required]
+
+    def stock_driver(self) -> list[str]:
+        """The driver modules that the guest's kernel brings along; a kernel without them needs --module."""
+        return [name for name in DRIVER_MODULES if self.guest_modules.has(name)]
+
+    def dom0_programs(self) -> dict[str, Path]:
+        """Xen's programs and every library that they or the agent need: path in dom0 -> file here."""
+        if self._files:
+            return self._files
+        xen_files = files_below(self.xen_trees)
+        programs = {}
+        for name in XEN_PROGRAMS + XEN_HELPERS:
+            path = find_program(xen_files, name, optional=name in XEN_HELPERS)
+            if path:
+                programs[f"sbin/{name}"] = path
+        files = xen_files + files_below([tree for tree in self.library_trees if tree not in self.xen_trees])
+        libraries = collect_libraries([*programs.values(), self.program("displif-cts-agent")], files)
+        self._files = programs | libraries
+        return self._files
+
+
+def require_file(path: Path, hint: str) -> Path:
+    if not path.is_file():
+        raise BedError(f"{path} does not exist", hint)
+    return path
+
+
+def find_program(files: list[Path], name: str, optional: bool = False) -> Path | None:
+    for path in files:
+        # Debian's /usr/sbin/NAME is a link to a shell wrapper; the program is in /usr/lib/xen-VERSION/bin.
+        if path.name == name and path.parent.name in ("bin", "sbin") and is_elf(path):
+            return path
+    if optional:
+        return None
+    raise BedError(f"Xen's program {name} is nowhere", "--xen-tools names a tree made by `make dist-tools`")
+
+
+def is_elf(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(4) == ELF
+
+
+def files_below(trees: list[Path]) -> list[Path]:
+    """All files, tree by tree, in a fixed order."""
+    found = []
+    for tree in trees:
+        for directory, subdirectories, names in os.walk(tree):
+            subdirectories.sort()
+            found += [Path(directory) / name for name in sorted(names)]
+    return found
+
+
+def collect_libraries(programs: list[Path], files: list[Path]) -> dict[str, Path]:
+    """The closure of the programs' needs, plus every libxen*.so.N (what the carried programs may open at run time)."""
+    available: dict[str, Path] = {}
+    for path in files:
+        if ".so" in path.name and path.name not in available and "gconv" not in path.parts and is_elf(path):
+            available[path.name] = path
+    needs = needed_libraries([*programs, *available.values()])
+    wanted = [name for name in available if name.startswith("libxen") and ".so." in name]
+    wanted.append("libgcc_s.so.1")  # glibc opens it for pthread_cancel, which libxl uses
+    wanted.append("libm.so.6")  # the runner's C++ runtime, which is linked statically, needs it
+    for program in programs:
+        wanted += needs[program]
+    chosen: dict[str, Path] = {}
+    for name in wanted:  # grows while it is walked
+        if name in chosen:
+            continue
+        if name not in available:
+            raise BedError(f"the library {name} is in none of the packages", "was the program built for this Debian?")
+        chosen[name] = available[name]
+        wanted += needs[available[name]]
+    return {library_target(name): path for name, path in chosen.items()}
+
+
+def library_target(name: str) -> str:
+    # The x86-64 ABI fixes the dynamic linker's path; all others are found in its default directory.
+    return f"lib64/{name}" if name.startswith("ld-linux-x86-64") else f"lib/x86_64-linux-gnu/{name}"
+
+
+def build_images(parts: Ingredients, directory: Path) -> None:
+    """Writes xen, dom0-kernel, dom0-initramfs and disk, ready for QEMU, into `directory`.
+
+    The guest's kernel and initramfs are on the disk, in the place of the carried set: inside dom0's initramfs they
+    would cost seconds (Xen and Linux copy it several times) and RAM in every instance.
+    """
+    boot = directory / "boot"
+    boot.mkdir()
+    kernel = unpack_vmlinux(parts.guest_kernel)
+    (boot / "guest-kernel").write_bytes(kernel)
+    same = parts.guest_kernel == parts.dom0_kernel
+    (directory / "dom0-kernel").write_bytes(kernel if same else unpack_vmlinux(parts.dom0_kernel))
+    (directory / "xen").write_bytes(unpack_xen(parts.xen_image))
+    write_guest(parts, boot / "guest-initramfs")
+    write_dom0(parts, directory / "dom0-initramfs")
+    make_ext2(boot, directory / "disk", "boot")
+
+
+def write_guest(parts: Ingredients, target: Path) -> None:
+    with target.open("wb") as out:
+        archive = CpioWriter(out)
+        add_common(archive, parts, INIT_SCRIPTS["guest"])
+        archive.copy("bin/displif-cts-exerciser", parts.program("displif-cts-exerciser"), 0o755)
+        add_modules(archive, parts.guest_modules, parts.guest_order())
+        for name in parts.stock_driver():
+            archive.file(stock_path(name), parts.guest_modules.data(name))
+        archive.close()
+
+
+def stock_path(name: str) -> str:
+    """Where the guest keeps the driver that its kernel brought along."""
+    return f"/lib/modules/{module_name(name)}.ko"
+
+
+def write_dom0(parts: Ingredients, target: Path) -> None:
+    cmdline = f"{GUEST_CMDLINE} {PARANOID_CMDLINE}" if parts.paranoid else GUEST_CMDLINE
+    config = GUEST_CONFIG.format(cmdline=cmdline, memory=GUEST_MEMORY_MB, frames=GRANT_FRAMES)
+    with target.open("wb") as out:
+        archive = CpioWriter(out)
+        add_common(archive, parts, INIT_SCRIPTS["dom0"])
+        archive.copy("etc/inittab", INIT_SCRIPTS["dom0.inittab"], 0o644)
+        archive.copy("sbin/displif-cts-agent-start", INIT_SCRIPTS["agent-start"], 0o755)
+        archive.copy("bin/displif-cts-agent", parts.program("displif-cts-agent"), 0o755)
+        add_modules(archive, parts.dom0_modules, parts.dom0_order())
+        for path, source in parts.dom0_programs().items():
+            archive.copy(path, source, 0o755)
+        archive.file("etc/xen/xl.conf", XL_CONFIG.encode())
+        archive.file("etc/xen/guest.cfg", config.encode())
+        archive.close()
+
+
+def add_common(archive: CpioWriter, parts: Ingredients, init: Path) -> None:
+    # The kernel opens /dev/console before /init could mount anything.
+    archive.char_device("dev/console", 5, 1)
+    archive.char_device("dev/null", 1, 3)
+    archive.copy("bin/busybox", parts.busybox, 0o755)
+    archive.copy("init", init, 0o755)
+    archive.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
+    archive.file("etc/group", b"root:x:0:\n")
+
+
+def add_modules(archive: CpioWriter, tree: ModuleTree, order: list[str]) -> None:
+    lines = []
+    for name in order:
+        archive.file(f"lib/modules/{name}.ko", tree.data(name))
+        parameters = GNTALLOC[1] if name == GNTALLOC[0] else ""
+        lines.append(f"/lib/modules/{name}.ko {parameters}".rstrip())
+    archive.file("lib/modules/load-order", ("\n".join(lines) + "\n").encode())
+
+
+def blank_disk(target: Path) -> None:
+    """A disk of the size that every instance's disk has: a saved machine remembers that, and nothing else of it."""
+    with target.open("wb") as out:
+        out.truncate(DISK_BYTES)
+
+
+def make_ext2(directory: Path, target: Path, label: str) -> None:
+    """A disk with an ext2 of a directory's contents, owned by root, without mounting anything."""
+    blank_disk(target)
+    command = ["mke2fs", "-q", "-t", "ext2", "-L", label, "-m", "0", "-b", "4096", "-O", "^resize_inode,^dir_index",
+               "-E", "root_owner=0:0,lazy_itable_init=1", "-d", str(directory), str(target)]  # fmt: skip
+    try:
+        result = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise BedError("mke2fs is not installed", "sudo apt-get install e2fsprogs") from error
+    if result.returncode != 0:
+        text = result.stderr.strip().splitlines()
+        raise BedError(
+            f"{directory} does not become a disk image: {text[-1] if text else 'mke2fs failed'}",
+            f"it has to fit into {DISK_BYTES >> 20} MiB",
+        )
