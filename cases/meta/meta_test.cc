@@ -65,6 +65,12 @@ TEST(Meta, every_case_gets_the_verdict_that_its_id_names) {
   }
 }
 
+TEST(Meta, a_killed_case_process_says_by_which_signal) {
+  const auto by_case = verdicts(lines(run_meta("run --format jsonl --case '*signal'").text));
+  EXPECT_EQ(by_case.at("meta.infra-error.signal")["reason"],
+            "the case process was ended by signal 9");
+}
+
 TEST(Meta, stream_opens_with_run_and_plan_and_ends_sealed) {
   const auto records = lines(run_meta("run --format jsonl --case meta.pass.kept").text);
   ASSERT_GE(records.size(), 6U);

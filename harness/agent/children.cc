@@ -41,12 +41,13 @@ Pipe make_pipe() {
 }
 
 int signal_number(const std::string& text) {
-  for (const int number : {SIGTERM, SIGKILL, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGSTOP, SIGCONT,
-                           SIGQUIT, SIGABRT})
+  for (const int number :
+       {SIGTERM, SIGKILL, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGSTOP, SIGCONT, SIGQUIT, SIGABRT})
     if (text == sigabbrev_np(number) || text == "SIG" + std::string(sigabbrev_np(number)))
       return number;
-  const bool digits = !text.empty() && text.size() <= 2 &&
-                      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits =
+      !text.empty() && text.size() <= 2 &&
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
   const int number = digits ? std::stoi(text) : 0;
   if (number < 1 || number >= NSIG) throw VerbError(EINVAL, "argument signal= is no signal");
   return number;
@@ -133,8 +134,7 @@ Json Children::start(const Arguments& args) {
   const auto child = std::make_shared<Running>();
   child->name = name;
   child->to_port = where == "port";
-  if (child->to_port && !stream_.is_open())
-    throw VerbError(ENXIO, "the agent has no stream port");
+  if (child->to_port && !stream_.is_open()) throw VerbError(ENXIO, "the agent has no stream port");
   UniqueFd out;
   if (where.empty() || child->to_port) {
     Pipe made = make_pipe();
@@ -155,19 +155,19 @@ Json Children::start(const Arguments& args) {
   return {{"pid", child->process.pid}};
 }
 
-void Children::watch_output(const std::shared_ptr<Running>& child, UniqueFd Running::* end) {
+void Children::watch_output(const std::shared_ptr<Running>& child, UniqueFd Running::*end) {
   // Edge-triggered: while the port is full nothing is read, and nothing is asked again.
   loop_.watch((*child.*end).get(), EPOLLIN | EPOLLET,
               [this, child, end](std::uint32_t) { read_output(child, end); });
 }
 
-void Children::close_output(Running& child, UniqueFd Running::* end) {
+void Children::close_output(Running& child, UniqueFd Running::*end) {
   if (!(child.*end)) return;
   loop_.forget((child.*end).get());
   (child.*end).reset();
 }
 
-void Children::read_output(const std::shared_ptr<Running>& child, UniqueFd Running::* end) {
+void Children::read_output(const std::shared_ptr<Running>& child, UniqueFd Running::*end) {
   const bool to_port = child->to_port && end == &Running::out;
   std::array<char, 65536> chunk;
   while (*child.*end) {
@@ -244,16 +244,16 @@ void Children::wait(const Arguments& args, const Reply& reply) {
   const auto child = find(args.text("name"));
   const std::uint64_t limit = args.number_or("timeout_ms", 60'000, kMaxTimeoutMs);
   if (child->finished || limit == 0) return reply.ok(describe(*child));
-  const auto timer = loop_.after(std::chrono::milliseconds(limit), [child, seq = reply.seq(),
-                                                                   peer = reply.peer().get()] {
-    const auto it = std::find_if(child->waiters.begin(), child->waiters.end(), [&](const Waiter& w) {
-      return w.reply.seq() == seq && w.reply.peer().get() == peer;
-    });
-    if (it == child->waiters.end()) return;
-    const Reply late = it->reply;
-    child->waiters.erase(it);
-    late.ok(describe(*child));
-  });
+  const auto timer = loop_.after(
+      std::chrono::milliseconds(limit), [child, seq = reply.seq(), peer = reply.peer().get()] {
+        const auto it = std::find_if(
+            child->waiters.begin(), child->waiters.end(),
+            [&](const Waiter& w) { return w.reply.seq() == seq && w.reply.peer().get() == peer; });
+        if (it == child->waiters.end()) return;
+        const Reply late = it->reply;
+        child->waiters.erase(it);
+        late.ok(describe(*child));
+      });
   child->waiters.push_back({reply, timer});
 }
 

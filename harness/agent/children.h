@@ -65,23 +65,23 @@ class Children {
     std::string name;
     Child process;
     bool to_port = false;
-    bool ended = false;         // the process has
-    bool finished = false;      // and all its output has been passed on
+    bool ended = false;     // the process has
+    bool finished = false;  // and all its output has been passed on
     int wait_status = 0;
-    UniqueFd out;               // the pipe of its stdout, if that is not a file
+    UniqueFd out;  // the pipe of its stdout, if that is not a file
     UniqueFd err;
-    std::string out_tail;       // what it wrote, as far as it did not go elsewhere
+    std::string out_tail;  // what it wrote, as far as it did not go elsewhere
     std::string err_tail;
-    std::uint64_t octets = 0;   // passed on to the port
+    std::uint64_t octets = 0;  // passed on to the port
     std::vector<Waiter> waiters;
   };
 
-  void watch_output(const std::shared_ptr<Running>& child, UniqueFd Running::* end);
-  void read_output(const std::shared_ptr<Running>& child, UniqueFd Running::* end);
+  void watch_output(const std::shared_ptr<Running>& child, UniqueFd Running::*end);
+  void read_output(const std::shared_ptr<Running>& child, UniqueFd Running::*end);
   void reap(const std::shared_ptr<Running>& child);
   void try_finish(const std::shared_ptr<Running>& child);
   void continue_all();
-  void close_output(Running& child, UniqueFd Running::* end);
+  void close_output(Running& child, UniqueFd Running::*end);
   static Json describe(const Running& child);
   std::shared_ptr<Running> find(const std::string& name) const;
 

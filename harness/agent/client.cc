@@ -45,7 +45,7 @@ Error::Error(std::string verb, std::string errno_text, const std::string& text, 
       answer_(std::move(answer)) {}
 
 bool Error::silent() const {
-  return answer_.is_null() ? error_ == "ETIMEDOUT" : answer_.value("silent", false);
+  return answer_.is_null() ? error_ == "ETIMEDOUT" : answer_.value("guest_silent", false);
 }
 
 bool Error::unsupported() const {

@@ -77,8 +77,7 @@ Child spawn(const std::vector<std::string>& argv, const std::vector<std::string>
 }
 
 Json describe_status(int wait_status) {
-  if (WIFSIGNALED(wait_status))
-    return {{"status", nullptr}, {"signal", WTERMSIG(wait_status)}};
+  if (WIFSIGNALED(wait_status)) return {{"status", nullptr}, {"signal", WTERMSIG(wait_status)}};
   return {{"status", WEXITSTATUS(wait_status)}, {"signal", 0}};
 }
 
@@ -103,8 +102,7 @@ Json run_shell(const std::string& command, std::chrono::milliseconds limit) {
   bool timed_out = false;
   bool open = true;
   for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
     pollfd wanted[2] = {{child.pidfd.get(), POLLIN, 0}, {open ? output.get() : -1, POLLIN, 0}};
     poll(wanted, 2, static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000)));
     if (open) open = drain(output.get(), text, truncated);

@@ -188,9 +188,8 @@ void Daemon::add_verbs() {
   add_direct(kGetSpec, [](const Request& request) { return get_verb(request.args); });
   add_direct({"start", {"name", "argv"}, {"env", "stdout", "append"}},
              [this](const Request& request) { return children_.start(request.args); });
-  add({"wait", {"name"}, {"timeout_ms"}}, [this](const Request& request, const Reply& reply) {
-    children_.wait(request.args, reply);
-  });
+  add({"wait", {"name"}, {"timeout_ms"}},
+      [this](const Request& request, const Reply& reply) { children_.wait(request.args, reply); });
   add_direct({"kill", {"name"}, {"signal"}},
              [this](const Request& request) { return children_.kill(request.args); });
   add_direct({"programs", {}, {}}, [this](const Request&) { return children_.list(); });
@@ -212,9 +211,8 @@ void Daemon::add_verbs() {
 }
 
 void Daemon::add_health_verbs() {
-  add_direct({"klog", {}, {"offset"}}, [this](const Request& request) {
-    return kernel_log_.since(request.args.number_or("offset", 0, INT64_MAX));
-  });
+  add_direct({"klog", {}, {"offset"}},
+             [this](const Request& request) { return klog_verb(kernel_log_, request.args); });
   add_direct({"guest-log", {}, {"offset", "max"}},
              [this](const Request& request) { return guest_log(request.args); });
   add_direct({"domain", {}, {"domid"}}, [this](const Request& request) {
@@ -227,7 +225,12 @@ void Daemon::add_health_verbs() {
   });
   add_direct({"ports", {}, {"domid"}},
              [this](const Request& request) { return probes_.ports(domid_of(request.args)); });
-  add_direct({"xen", {}, {}}, [](const Request&) { return describe_xen(); });
+  add_direct({"xen", {}, {}}, [this](const Request&) {
+    Json fields = describe_xen();
+    // What Linux gives ends at the first octet that is 0.
+    if (std::string told = probes_.xen_build_id(); !told.empty()) fields["buildid"] = told;
+    return fields;
+  });
   add_direct({"heartbeat", {}, {}}, [this](const Request&) { return heartbeat_.report(); });
   add_direct({"heartbeat-reset", {}, {}}, [this](const Request&) -> Json {
     heartbeat_.reset();
@@ -278,6 +281,12 @@ Json Daemon::mount_carried(const Arguments& args) const {
 Json Daemon::guest_log(const Arguments& args) const {
   if (options_.guest_console.empty())
     throw VerbError(EOPNOTSUPP, "the agent was started without --guest-console");
+  if (offset_is_end(args)) {
+    std::error_code error;
+    const std::uintmax_t size = std::filesystem::file_size(options_.guest_console, error);
+    if (error) throw VerbError(error.value(), "stat " + options_.guest_console);
+    return {{"text", ""}, {"next", size}, {"eof", true}};
+  }
   const std::uint64_t offset = args.number_or("offset", 0, INT64_MAX);
   const Piece piece =
       read_piece(options_.guest_console, offset,

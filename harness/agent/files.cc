@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "harness/agent/kernel_log.h"
 #include "harness/agent/unique_fd.h"
 
 namespace displif_cts::agent {
@@ -22,8 +23,8 @@ void write_all(int fd, std::string_view octets, const std::string& path) {
 }
 
 mode_t parse_mode(const std::string& text) {
-  const bool octal = !text.empty() && text.size() <= 5 &&
-                     text.find_first_not_of("01234567") == std::string::npos;
+  const bool octal =
+      !text.empty() && text.size() <= 5 && text.find_first_not_of("01234567") == std::string::npos;
   const unsigned long mode = octal ? std::stoul(text, nullptr, 8) : 0;
   if (!octal || mode > 07777) throw VerbError(EINVAL, "argument mode= is no octal file mode");
   return static_cast<mode_t>(mode);
@@ -77,8 +78,8 @@ Piece read_piece(const std::string& path, std::uint64_t offset, std::size_t max)
   piece.octets.resize(max);
   std::size_t have = 0;
   while (have < max) {
-    const ssize_t count = pread(fd.get(), piece.octets.data() + have, max - have,
-                                static_cast<off_t>(offset + have));
+    const ssize_t count =
+        pread(fd.get(), piece.octets.data() + have, max - have, static_cast<off_t>(offset + have));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) throw VerbError(errno, "read " + path);
     if (count == 0) {
@@ -91,6 +92,12 @@ Piece read_piece(const std::string& path, std::uint64_t offset, std::size_t max)
   // procfs gives its files no size.
   if (S_ISREG(info.st_mode) && piece.size > 0 && offset + have >= piece.size) piece.eof = true;
   return piece;
+}
+
+bool offset_is_end(const Arguments& args) { return args.text("offset", "") == "end"; }
+
+Json klog_verb(KernelLog& log, const Arguments& args) {
+  return offset_is_end(args) ? log.end() : log.since(args.number_or("offset", 0, INT64_MAX));
 }
 
 Json put_verb(const Request& request) {
@@ -123,18 +130,21 @@ Json put_verb(const Request& request) {
 }
 
 Json get_verb(const Arguments& args) {
-  const Piece piece =
-      read_piece(args.text("path"), args.number_or("offset", 0, INT64_MAX),
-                 static_cast<std::size_t>(args.number_or("max", 65536, kMaxGet)));
+  const Piece piece = read_piece(args.text("path"), args.number_or("offset", 0, INT64_MAX),
+                                 static_cast<std::size_t>(args.number_or("max", 65536, kMaxGet)));
   return {{"data", base64(piece.octets)}, {"size", piece.size}, {"eof", piece.eof}};
 }
 
 Json describe_xen() {
   const std::string root = "/sys/hypervisor/";
   if (read_optional(root + "type") != "xen") throw VerbError(ENODEV, "this is no domain of Xen");
-  const std::string build_id = read_optional(root + "properties/buildid");
-  const bool denied = build_id == "<denied>";
-  Json fields{{"buildid", denied ? "" : build_id},
+  std::string build_id;
+  try {
+    build_id = read_file(root + "properties/buildid");
+  } catch (const VerbError&) {  // a Xen without
+  }
+  const bool denied = build_id.starts_with("<denied>");
+  Json fields{{"buildid", denied ? "" : hex(build_id)},
               {"version", read_optional(root + "version/major") + "." +
                               read_optional(root + "version/minor") +
                               read_optional(root + "version/extra")},

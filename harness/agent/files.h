@@ -30,10 +30,15 @@ Piece read_piece(const std::string& path, std::uint64_t offset, std::size_t max)
 
 // The verbs. `put path= size= mode=` writes beside and renames, so that a running program can be
 // replaced and nobody sees half a file.
+// Whether `offset=end` is asked for: only where a log ends now.
+bool offset_is_end(const Arguments& args);
+class KernelLog;
+Json klog_verb(KernelLog& log, const Arguments& args);
 Json put_verb(const Request& request);
 Json get_verb(const Arguments& args);
 // The hypervisor under this domain, out of /sys/hypervisor: {"buildid", "version", "guest_type",
-// "uuid"}. Xen tells its build id to privileged domains only: "" and "denied":true elsewhere.
+// "uuid"}. Linux gives the build id as raw octets, up to the first that is 0. Xen tells its build
+// id to privileged domains only: "" and "denied":true elsewhere.
 Json describe_xen();
 extern const VerbSpec kPutSpec;
 extern const VerbSpec kGetSpec;

@@ -144,8 +144,8 @@ void GuestLink::pump() {
     if (count <= 0) break;
     inbox_.append(chunk, static_cast<std::size_t>(count));
     std::size_t begin = 0;
-    for (std::size_t end; healthy && (end = inbox_.find('\n', std::max(begin, scanned_))) !=
-                                         std::string::npos;
+    for (std::size_t end;
+         healthy && (end = inbox_.find('\n', std::max(begin, scanned_))) != std::string::npos;
          begin = end + 1)
       healthy = take_line(std::string_view(inbox_).substr(begin, end - begin));
     inbox_.erase(0, begin);
@@ -240,7 +240,7 @@ void GuestLink::fail(std::uint64_t number, int error, std::string_view text, boo
   // The lane may be stuck: what this caller asks next goes beside it.
   if (const auto peer = reply.peer()) peer->lane = 0;
   Json fields = Json::object();
-  if (silent) fields["silent"] = true;
+  if (silent) fields["guest_silent"] = true;
   fields["guest_connected"] = connected();
   reply.error(error, text, fields);
 }

@@ -42,8 +42,8 @@ class GuestLink {
   bool connected() const { return !session_.empty(); }
 
   // Passes `verb` on; the exerciser's answer becomes the reply's. Silence for `limit_ms` (or
-  // `timeout_ms` and a second, or 60 s) is answered with ETIMEDOUT and "silent":true. While the
-  // exerciser is not connected the request waits for it. Throws VerbError.
+  // `timeout_ms` and a second, or 60 s) is answered with ETIMEDOUT and "guest_silent":true. While
+  // the exerciser is not connected the request waits for it. Throws VerbError.
   void request(std::string_view verb, const Request& original, const Reply& reply);
 
  private:

@@ -11,9 +11,9 @@
 namespace displif_cts::agent {
 
 Heartbeat::Heartbeat(bool realtime)
-    : since_(monotonic_ns()), last_(since_), thread_([this, realtime](const std::stop_token& stop) {
-        run(stop, realtime);
-      }) {}
+    : since_(monotonic_ns()),
+      last_(since_),
+      thread_([this, realtime](const std::stop_token& stop) { run(stop, realtime); }) {}
 
 void Heartbeat::run(const std::stop_token& stop, bool realtime) {
   if (realtime) {

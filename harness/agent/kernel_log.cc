@@ -55,13 +55,19 @@ void KernelLog::read_new() {
   }
 }
 
+Json KernelLog::end() {
+  const std::lock_guard lock(mutex_);
+  read_new();
+  return {{"lines", Json::array()}, {"next", next_}, {"more", false}};
+}
+
 Json KernelLog::since(std::uint64_t offset) {
   const std::lock_guard lock(mutex_);
   read_new();
   Json lines = Json::array();
-  auto from = std::lower_bound(
-      lines_.begin(), lines_.end(), offset,
-      [](const KernelLogLine& line, std::uint64_t seq) { return line.seq < seq; });
+  auto from =
+      std::lower_bound(lines_.begin(), lines_.end(), offset,
+                       [](const KernelLogLine& line, std::uint64_t seq) { return line.seq < seq; });
   std::uint64_t next = std::max(next_, offset);
   bool more = false;
   const bool lost = from != lines_.end() && from == lines_.begin() && from->seq > offset;

@@ -36,6 +36,8 @@ class KernelLog {
   // "next":N, "more":bool}, `next` being the offset that continues. `lost` is there when lines from
   // `offset` on have been dropped. Throws VerbError when the log cannot be opened.
   Json since(std::uint64_t offset);
+  // No lines, only `next`: the offset of what is written from now on.
+  Json end();
 
  private:
   void read_new();

@@ -1,11 +1,10 @@
 #include "harness/agent/line_protocol.h"
 
-#include <cstring>
-#include <ctime>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
+#include <ctime>
 
 namespace displif_cts::agent {
 namespace {
@@ -36,8 +35,7 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
   }
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty())
-    return std::nullopt;
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return value;
 }
 
@@ -119,6 +117,16 @@ std::string base64(std::string_view octets) {
       word = word << 8 | (i + k < octets.size() ? static_cast<unsigned char>(octets[i + k]) : 0u);
     for (std::size_t k = 0; k < 4; ++k)
       out += i + k <= octets.size() ? kDigits[word >> (18 - 6 * k) & 63] : '=';
+  }
+  return out;
+}
+
+std::string hex(std::string_view octets) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (const char c : octets) {
+    out += kDigits[static_cast<unsigned char>(c) >> 4];
+    out += kDigits[static_cast<unsigned char>(c) & 15];
   }
   return out;
 }

@@ -19,9 +19,9 @@
 
 namespace displif_cts::agent {
 
-inline constexpr std::size_t kMaxLine = 1 << 20;         // octets, newline excluded
-inline constexpr std::size_t kMaxPayload = 128u << 20;   // octets after one `put`
-inline constexpr std::size_t kMaxArguments = 64;         // a request
+inline constexpr std::size_t kMaxLine = 1 << 20;          // octets, newline excluded
+inline constexpr std::size_t kMaxPayload = 128u << 20;    // octets after one `put`
+inline constexpr std::size_t kMaxArguments = 64;          // a request
 inline constexpr std::size_t kMaxAnswerLine = 16u << 20;  // octets, what a client accepts
 
 // Ends a request with ok=false. `number` is an errno value; what() becomes the answer's `error`.
@@ -48,6 +48,7 @@ std::string percent_encode(std::string_view octets);
 std::optional<std::string> percent_decode(std::string_view text);
 
 std::string base64(std::string_view octets);
+std::string hex(std::string_view octets);  // "0011ff"
 
 // The arguments of a request. Values are kept encoded: only who asks knows whether it is a list.
 // All getters throw VerbError(EINVAL) that names the key.

@@ -69,8 +69,8 @@ void Loop::run() {
   while (running_) {
     int wait_ms = -1;
     if (!timers_.empty()) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          timers_.begin()->first.first - Clock::now());
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - Clock::now());
       wait_ms = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
     }
     const int count =

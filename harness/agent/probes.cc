@@ -21,6 +21,7 @@ extern "C" {
 #include <xen/grant_table.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
+#include <xen/version.h>
 #include <xen/xen.h>
 #include <xencall.h>
 #include <xenforeignmemory.h>
@@ -35,7 +36,7 @@ namespace {
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kMaxListedRefs = 64;
 constexpr std::size_t kMaxListedPorts = 4096;
-constexpr std::uint32_t kMaxPorts = 131072;    // the FIFO ABI's (event_channel.h)
+constexpr std::uint32_t kMaxPorts = 131072;  // the FIFO ABI's (event_channel.h)
 constexpr std::uint32_t kMaxGrantFrames = 4096;
 
 // A domain's entry of xc_domain_getinfolist(), as far as it is needed: struct
@@ -60,8 +61,8 @@ enum DomainFlag : std::uint32_t {
 constexpr unsigned kShutdownShift = 16;
 
 xentoollog_logger* quiet_logger() {
-  static auto* const logger = reinterpret_cast<xentoollog_logger*>(
-      xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0));
+  static auto* const logger =
+      reinterpret_cast<xentoollog_logger*>(xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0));
   return logger;
 }
 
@@ -170,6 +171,25 @@ Probes::~Probes() {
   if (call_ != nullptr) xencall_close(call_);
 }
 
+std::string Probes::xen_build_id() const {
+  if (call_ == nullptr) return {};
+  constexpr std::uint32_t kRoom = 64;
+  struct Buffer {
+    std::uint32_t size;  // xen_build_id_t
+    char octets[kRoom];
+  };
+  auto* buffer = static_cast<Buffer*>(xencall_alloc_buffer(call_, sizeof(Buffer)));
+  if (buffer == nullptr) return {};
+  buffer->size = kRoom;
+  const int size = xencall2(call_, __HYPERVISOR_xen_version, XENVER_build_id,
+                            reinterpret_cast<std::uint64_t>(buffer));
+  std::string out;
+  if (size > 0)
+    out.assign(buffer->octets, std::min<std::size_t>(static_cast<std::size_t>(size), kRoom));
+  xencall_free_buffer(call_, buffer);
+  return hex(out);
+}
+
 Json Probes::capabilities() const {
   return {{"domain", control_ != nullptr},
           {"grants", memory_ != nullptr && call_ != nullptr},
@@ -233,7 +253,9 @@ class GrantFrames {
   ~GrantFrames() { xenforeignmemory_unmap_resource(memory_, resource_); }
   GrantFrames(const GrantFrames&) = delete;
   GrantFrames& operator=(const GrantFrames&) = delete;
-  const volatile std::byte* data() const { return static_cast<const volatile std::byte*>(address_); }
+  const volatile std::byte* data() const {
+    return static_cast<const volatile std::byte*>(address_);
+  }
 
  private:
   xenforeignmemory_handle* memory_;

@@ -22,6 +22,9 @@ class Probes {
   Probes(const Probes&) = delete;
   Probes& operator=(const Probes&) = delete;
 
+  // The hypervisor's build id in hex, by its own word (XENVER_build_id); empty if it does not tell.
+  std::string xen_build_id() const;
+
   // {"domain":true,...}: what works here.
   Json capabilities() const;
 

@@ -18,8 +18,8 @@ constexpr std::size_t kRingSize = 64 * 1024;
 
 // The libraries' default logger writes every refused attempt to stderr, in a guest the console.
 xentoollog_logger* quiet_logger() {
-  static auto* const logger = reinterpret_cast<xentoollog_logger*>(
-      xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0));
+  static auto* const logger =
+      reinterpret_cast<xentoollog_logger*>(xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0));
   return logger;
 }
 

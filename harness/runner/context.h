@@ -59,6 +59,8 @@ class HealthProbe {
   virtual ~HealthProbe() = default;
   // Before the case. Throws when the bed cannot be looked at.
   virtual void baseline() = 0;
+  // Every record of the case process, as it comes.
+  virtual void see(const Json& /*record*/) {}
   // After it: records checks of the health requirements and one `health` record.
   virtual void judge(trace::Recorder& recorder) = 0;
 };

@@ -12,7 +12,10 @@ std::string text_of(const Json& record, const char* key) {
 
 std::uint64_t number_of(const Json& record, const char* key, std::uint64_t otherwise) {
   const auto it = record.find(key);
-  return it != record.end() && it->is_number_unsigned() ? it->get<std::uint64_t>() : otherwise;
+  // A record straight from its maker may hold a signed 9 where the same one, read back, is
+  // unsigned.
+  if (it == record.end() || !it->is_number_integer() || *it < 0) return otherwise;
+  return it->get<std::uint64_t>();
 }
 
 // A requirement's failure in one line: its id, what was expected, what was seen.

@@ -1,0 +1,191 @@
+#include "cases/support/frontend_case.h"
+
+#include <drm_fourcc.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <thread>
+
+#include "cases/support/screen.h"
+#include "lab/guest/pattern.h"
+
+namespace displif_cts::cases {
+
+std::string hex_text(std::uint64_t value) { return fmt::format("{:#x}", value); }
+
+bool is_pattern(std::span<const std::byte> pixels, std::uint64_t seed) {
+  const std::span octets(reinterpret_cast<const std::uint8_t*>(pixels.data()), pixels.size());
+  return pattern::first_difference(seed, 0, octets) == octets.size();
+}
+
+bool register_case(CaseSpec spec, std::function<testing::Test*()> make) {
+  runner::CaseInfo info;
+  info.role = spec.id.starts_with("backend.") ? Role::backend : Role::frontend;
+  info.id = std::move(spec.id);
+  info.title = std::move(spec.title);
+  info.requirements = std::move(spec.requirements);
+  info.needs = std::move(spec.needs);
+  info.timeout = spec.timeout;
+  info.make = std::move(make);
+  return runner::Registry::instance().add(std::move(info));
+}
+
+FrontendCase::FrontendCase()
+    : context_(runner::current()),
+      client_(context_.run.agent_socket),
+      guest(client_, context_.recorder) {}
+
+FrontendCase::~FrontendCase() = default;
+
+// Programs of the guest let go first, as they do before an orderly unplug; then each device goes as
+// the tool stack takes it away. What stays behind after that is the peer's leak, and health's to
+// find.
+void FrontendCase::TearDown() {
+  try {
+    // What the guest's kernel says from here on is about removal, not about what the case did.
+    recorder().record("cleanup",
+                      Json{{"guest_log", client_.call("guest-log", {{"offset", "end"}})["next"]}});
+    guest.call("close-all", {}, peer().response + seconds(20));
+  } catch (const std::exception& error) {
+    recorder().log(fmt::format("clean-up: {}", error.what()));
+  }
+  for (auto& device : devices_) {
+    device->clear_faults();
+    if (!device->remove_device(after_removal_limit()))
+      recorder().log("clean-up: the frontend did not let go of the device in time");
+  }
+  devices_.clear();
+}
+
+FakeBackend& FrontendCase::create_device(fake_backend::Options options) {
+  const auto id = static_cast<std::uint16_t>(devices_.size());
+  devices_.push_back(
+      std::make_unique<FakeBackend>(guest_domain(), id, std::move(options), recorder()));
+  devices_.back()->create_device();
+  return *devices_.back();
+}
+
+FakeBackend& FrontendCase::connect(fake_backend::Options options) {
+  FakeBackend& backend = create_device(std::move(options));
+  backend.start();
+  const auto connected = backend.await_connected(xen::in(seconds(10)));
+  if (!connected)
+    require(check_awaited(req::bus_connected_after_backend, connected, "state Connected"));
+  return backend;
+}
+
+fake_backend::Options FrontendCase::with_connectors(std::size_t count) {
+  static constexpr std::array<displif::Resolution, 4> kResolutions{
+      {{1024, 768}, {800, 600}, {640, 480}, {1280, 720}}};
+  fake_backend::Options options;
+  options.connectors.clear();
+  for (std::size_t i = 0; i < count; ++i) {
+    fake_backend::Connector connector;
+    connector.resolution = kResolutions[i % kResolutions.size()];
+    options.connectors.push_back(connector);
+  }
+  return options;
+}
+
+FrontendCase::Picture FrontendCase::show_picture(const GuestConnector& connector,
+                                                 const std::string& name, const std::string& fd) {
+  Picture picture;
+  picture.connector = connector;
+  picture.seed = std::hash<std::string>{}(name) ^ context_.run.seed;
+  picture.fb = name + "-fb";
+  picture.buffer = guest.create_dumb(name + "-buffer", connector.width, connector.height, 32, fd);
+  guest.fill(picture.buffer, picture.seed);
+  guest.add_fb(picture.fb, picture.buffer, "XR24", fd);
+  const Result set = guest.set_crtc(connector, picture.fb, connector.width, connector.height, fd);
+  if (!set.ok) throw std::runtime_error("the guest's `set-crtc` failed: " + set.error);
+  return picture;
+}
+
+bool FrontendCase::check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
+                         std::string seen) {
+  return recorder().check(requirement, ok, std::move(expected), std::move(seen));
+}
+
+bool FrontendCase::check_timed(const Requirement& requirement, bool ok,
+                               std::vector<std::string> expected, std::string seen) {
+  return recorder().check(requirement, ok, std::move(expected), std::move(seen), true);
+}
+
+ReceivedRequest FrontendCase::expect_request(const Requirement& requirement, FakeBackend& backend,
+                                             displif::Operation operation, Cursor& cursor) {
+  const auto filter = RequestFilter::op(operation);
+  const auto found = backend.await_request(filter, soon(), cursor);
+  if (!found) require(check_awaited(requirement, found, "a request " + filter.text()));
+  return *found;
+}
+
+std::uint64_t FrontendCase::guest_grants() {
+  return client_.call("grants").at("in_use").get<std::uint64_t>();
+}
+
+std::uint64_t FrontendCase::guest_ports() {
+  return client_.call("ports").at("in_use").get<std::uint64_t>();
+}
+
+std::uint64_t FrontendCase::settle(const std::function<std::uint64_t()>& count, std::uint64_t limit,
+                                   Deadline deadline) {
+  std::uint64_t now = count();
+  while (now > limit && xen::Clock::now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(10));
+    now = count();
+  }
+  return now;
+}
+
+bool FrontendCase::guest_answers(milliseconds limit) {
+  try {
+    return guest.call("hello", {}, limit).ok;
+  } catch (const GuestSilent&) {
+    return false;
+  }
+}
+
+std::optional<bus::State> FrontendCase::await_any_state(FakeBackend& backend,
+                                                        std::initializer_list<bus::State> states,
+                                                        Deadline deadline) {
+  for (;;) {
+    const auto now = backend.frontend_state();
+    if (now && std::find(states.begin(), states.end(), *now) != states.end()) return now;
+    if (xen::Clock::now() >= deadline) return std::nullopt;
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+}
+
+void FrontendCase::check_usable(const Requirement& requirement, FakeBackend& backend) {
+  const std::string fd = "usable-card";
+  guest.open(fd);
+  const auto connectors = guest.connectors(fd);
+  if (!check(requirement, !connectors.empty() && connectors[0].connected,
+             {"connector 0 reads connected"}, "it does not"))
+    return;
+  const Picture picture = show_picture(connectors[0], "usable", fd);
+  const auto shown = backend.visible(0);
+  const auto pixels = shown ? backend.pixels(shown->buffer.cookie) : std::nullopt;
+  check(requirement, pixels && is_pattern(*pixels, picture.seed),
+        {"the guest's next picture is shown"},
+        !shown ? "nothing is shown" : "something else is shown");
+  const Result flip = guest.page_flip(picture.connector, picture.fb, fd);
+  check(requirement, flip.ok, {"the next page flip is taken"}, flip.text());
+  const FlipEvent event = guest.wait_event(peer().flip_event + seconds(2), fd);
+  check(requirement, event.arrived, {"the next page flip completes"}, "no event");
+  guest.close(fd);
+}
+
+void FrontendCase::screenshot(FakeBackend& backend, std::size_t connector,
+                              const std::string& name) {
+  const auto shown = backend.visible(connector);
+  if (!shown || shown->framebuffer.pixel_format != DRM_FORMAT_XRGB8888) return;
+  const auto pixels = backend.pixels(shown->buffer.cookie);
+  if (!pixels) return;
+  const auto png = png_of_xrgb8888(*pixels, shown->framebuffer.width, shown->framebuffer.height,
+                                   shown->buffer.width * 4);
+  if (!png.empty()) recorder().artifact(name + ".png", "image/png", png);
+}
+
+}  // namespace displif_cts::cases

@@ -1,0 +1,212 @@
+// What every case for a frontend under test stands on: a fake backend on one side, the guest's
+// programs on the other, and checks of requirements in between.
+//
+//   FRONTEND_CASE(PageFlipCompletes, {.id = "frontend.pg-flip.completes",
+//                                     .title = "A page flip completes by its event.",
+//                                     .requirements = of(req::pg_flip_completes_by_event)}) {
+//     FakeBackend& backend = connect();
+//     ...
+//     check(req::pg_flip_completes_by_event, event.arrived, {"an event"}, "none");
+//   }
+//
+// A check judges the peer. A GoogleTest assertion or an exception says that the case could not be
+// carried out, which is the suite's own trouble (docs/runner.md).
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "cases/requirements.gen.h"
+#include "cases/support/guest.h"
+#include "fake_backend/fake_backend.h"
+#include "harness/runner/context.h"
+
+namespace displif_cts::cases {
+
+using fake_backend::Awaited;
+using fake_backend::BackendFaults;
+using fake_backend::Cursor;
+using fake_backend::FakeBackend;
+using fake_backend::ReceivedRequest;
+using fake_backend::RequestFilter;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using xen::Deadline;
+
+struct CaseSpec {
+  std::string id;
+  std::string title;  // one sentence: what must hold
+  std::vector<const Requirement*> requirements;
+  std::vector<runner::Capability> needs{};
+  milliseconds timeout{20'000};
+};
+
+// The requirements that a case judges; at least one.
+template <class... R>
+std::vector<const Requirement*> of(const R&... requirements) {
+  static_assert(sizeof...(R) > 0, "a case names the requirements that it judges");
+  return {&requirements...};
+}
+
+// Ends a case whose peer has failed a check without which the rest makes no sense.
+struct PeerFailed : std::exception {
+  const char* what() const noexcept override { return "the peer failed; see the checks"; }
+};
+
+class FrontendCase : public testing::Test {
+ protected:
+  FrontendCase();
+  ~FrontendCase() override;
+  void TearDown() override;
+
+  // --- arrangement ------------------------------------------------------------------------------
+
+  // A new device, created as the tool stack does and not served yet. The case may have several;
+  // ids count from 0. All are removed at the end.
+  FakeBackend& create_device(fake_backend::Options options = {});
+  // A new device, served, and connected. If the peer does not connect, that fails the case.
+  FakeBackend& connect(fake_backend::Options options = {});
+  // Options with `count` connectors, each of another resolution so that they cannot be mixed up.
+  static fake_backend::Options with_connectors(std::size_t count);
+
+  // A guest's picture on a connector: buffer, framebuffer, mode. The names are for Guest's calls.
+  struct Picture {
+    GuestConnector connector;
+    DumbBuffer buffer;
+    std::string fb;
+    std::uint64_t seed;
+  };
+  // Opens nothing: the device must be open as `fd`. Fills the buffer by lab/guest/pattern.h before
+  // the mode is set. An error of any step ends the case.
+  Picture show_picture(const GuestConnector& connector, const std::string& name,
+                       const std::string& fd = "card");
+
+  // --- judgement --------------------------------------------------------------------------------
+
+  // Records one judged statement; returns `ok`. `expected` lists every legal outcome.
+  bool check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
+             std::string seen);
+  template <class T, class U>
+  bool check_equal(const Requirement& requirement, const std::string& what, const T& expected,
+                   const U& seen) {
+    return check(requirement, expected == seen, {what + " " + text(expected)},
+                 what + " " + text(seen));
+  }
+  // A wait that a limit in time may have ended: the failure says what was seen last.
+  template <class T>
+  bool check_awaited(const Requirement& requirement, const Awaited<T>& awaited,
+                     const std::string& expected) {
+    return check_timed(requirement, static_cast<bool>(awaited), {expected},
+                       awaited ? expected : awaited.failure());
+  }
+  // As check(), where a limit in time decided.
+  bool check_timed(const Requirement& requirement, bool ok, std::vector<std::string> expected,
+                   std::string seen);
+  // Ends the case, as failed, if `ok` is false.
+  void require(bool ok) {
+    if (!ok) throw PeerFailed();
+  }
+
+  // The next request with `operation` from the cursor on, which moves behind it. If the peer sends
+  // none soon, that fails the case, judged as `requirement`.
+  ReceivedRequest expect_request(const Requirement& requirement, FakeBackend& backend,
+                                 displif::Operation operation, Cursor& cursor);
+
+  // The guest makes all its usual calls once more and everything works: what "recovers" and "stays
+  // usable" mean. Judged as `requirement`. Uses connector 0 and an fd of its own.
+  void check_usable(const Requirement& requirement, FakeBackend& backend);
+
+  // Puts what connector `connector` shows into the report.
+  void screenshot(FakeBackend& backend, std::size_t connector, const std::string& name = "screen");
+
+  // --- the peer from outside --------------------------------------------------------------------
+
+  // Entries in use in the guest's grant table, and open event channels of the guest, now.
+  std::uint64_t guest_grants();
+  std::uint64_t guest_ports();
+  // Waits until `count()` is at most `limit`, since frees may be deferred. Returns the last count.
+  std::uint64_t settle(const std::function<std::uint64_t()>& count, std::uint64_t limit,
+                       Deadline deadline);
+  // Whether the guest's exerciser still answers.
+  bool guest_answers(milliseconds limit = seconds(5));
+  // Until the frontend's state is one of `states`: which; none at the deadline.
+  std::optional<bus::State> await_any_state(FakeBackend& backend,
+                                            std::initializer_list<bus::State> states,
+                                            Deadline deadline);
+
+  // --- limits in time, each named by its purpose ------------------------------------------------
+
+  const runner::Peer& peer() const { return context_.run.peer; }
+  // For what the peer does at once: a request after a call, a state after a state.
+  Deadline soon() const { return xen::in(seconds(3)); }
+  // For what the peer does after it has waited for a response in vain.
+  Deadline after_response_limit() const { return xen::in(peer().response + seconds(2)); }
+  Deadline after_flip_limit() const { return xen::in(peer().flip_event + seconds(2)); }
+  Deadline after_removal_limit() const { return xen::in(peer().removal + seconds(3)); }
+
+  trace::Recorder& recorder() { return context_.recorder; }
+  xen::DomId guest_domain() const { return xen::DomId{context_.run.domain}; }
+
+ private:
+  static std::string text(const std::string& value) { return value; }
+  static std::string text(const char* value) { return value; }
+  template <class T>
+  requires std::is_arithmetic_v<T>
+  static std::string text(T value) { return std::to_string(value); }
+
+  const runner::CaseContext& context_;
+  agent::Client client_;
+
+ protected:
+  Guest guest;
+
+ private:
+  std::vector<std::unique_ptr<FakeBackend>> devices_;
+};
+
+std::string hex_text(std::uint64_t value);  // "0x1f"
+// Whether the guest's `fill seed=` made these octets, all of them (lab/guest/pattern.h).
+bool is_pattern(std::span<const std::byte> pixels, std::uint64_t seed);
+
+// Registration. Use the macros.
+bool register_case(CaseSpec spec, std::function<testing::Test*()> make);
+
+template <class Case, class Param>
+bool register_each(std::vector<std::pair<CaseSpec, Param>> list) {
+  for (auto& [spec, param] : list)
+    register_case(std::move(spec), [param = param]() -> testing::Test* { return new Case(param); });
+  return true;
+}
+
+}  // namespace displif_cts::cases
+
+// FRONTEND_CASE(ClassName, {CaseSpec}) { body }
+#define FRONTEND_CASE(Name, ...)                                                                \
+  class Name : public ::displif_cts::cases::FrontendCase {                                      \
+    void TestBody() override;                                                                   \
+  };                                                                                            \
+  [[maybe_unused]] const bool Name##_registered = ::displif_cts::cases::register_case(          \
+      ::displif_cts::cases::CaseSpec __VA_ARGS__, []() -> testing::Test* { return new Name; }); \
+  void Name::TestBody()
+
+// FRONTEND_CASES(ClassName, Param, list) { body uses `param` }: a case per element of `list`, a
+// std::vector<std::pair<CaseSpec, Param>>.
+#define FRONTEND_CASES(Name, Param, list)                     \
+  class Name : public ::displif_cts::cases::FrontendCase {    \
+   public:                                                    \
+    explicit Name(Param value) : param(std::move(value)) {}   \
+    void TestBody() override;                                 \
+    const Param param;                                        \
+  };                                                          \
+  [[maybe_unused]] const bool Name##_registered =             \
+      ::displif_cts::cases::register_each<Name, Param>(list); \
+  void Name::TestBody()

@@ -1,0 +1,217 @@
+#include "cases/support/health.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "cases/requirements.gen.h"
+#include "cases/support/kernel_log.h"
+#include "harness/agent/client.h"
+
+namespace displif_cts::cases {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// A stand-still of our own domain beyond this makes judgements of time worthless.
+constexpr std::uint64_t kToleranceMs = 1000;
+// How long the guest as a whole may stand still. Interrupt handlers have no business to take
+// longer.
+constexpr std::uint64_t kMaxPeerGapMs = 1000;
+// How long a live guest may take to answer a ping.
+constexpr milliseconds kPing = seconds(5);
+// Linux ends grants that were in use when freed from a timer, once a second
+// (drivers/xen/grant-table.c, gnttab_handle_deferred).
+constexpr milliseconds kSettle = seconds(4);
+
+constexpr const char* kRemovalMonitor = "frontend.monitor.removal-log-clean";
+constexpr const char* kCleanLog =
+    "no warning, BUG, oops, lockup or hung task in the guest's kernel log";
+
+std::uint64_t number(const Json& answer, const char* key) {
+  const auto it = answer.find(key);
+  return it != answer.end() && it->is_number() ? it->get<std::uint64_t>() : 0;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string text;
+  for (const auto& line : lines) {
+    if (!text.empty()) text += " | ";
+    text += line;
+  }
+  return text;
+}
+
+class AgentHealth : public runner::HealthProbe {
+ public:
+  explicit AgentHealth(const runner::RunContext& run) : agent_(run.agent_socket), run_(run) {}
+
+  void baseline() override {
+    guest_log_ = number(agent_.call("guest-log", {{"offset", "end"}}), "next");
+    own_log_ = number(agent_.call("klog", {{"offset", "end"}}), "next");
+    grants_ = number(agent_.call("grants"), "in_use");
+    ports_ = number(agent_.call("ports"), "in_use");
+    agent_.call("heartbeat-reset");
+    agent_.call("guest.heartbeat-reset", {}, kPing);
+  }
+
+  void see(const Json& record) override {
+    if (record.value("t", "") == "cleanup") cleanup_log_ = number(record, "guest_log");
+  }
+
+  void judge(trace::Recorder& recorder) override {
+    own_gap_ms_ = number(agent_.call("heartbeat"), "max_gap_ns") / 1'000'000;
+    const std::optional<std::uint64_t> peer_gap_ms = ping();
+    const LogFinding finding = read_logs(recorder);
+    judge_log_lines(recorder, finding);
+    if (const auto dead = trouble(peer_gap_ms, finding)) {
+      recorder.check(req::health_peer_alive, false, {"a peer that runs and answers"}, dead->second,
+                     dead->first == "hung");
+      record_state(recorder, dead->first, dead->second, peer_gap_ms.value_or(0));
+      return;
+    }
+    recorder.check(req::health_peer_alive, true, {"a peer that runs and answers"}, "it does");
+    judge_gap(recorder, *peer_gap_ms);
+    judge_released(recorder, req::health_grants_released, "grants", grants_);
+    judge_released(recorder, req::health_event_channels_released, "ports", ports_);
+    record_state(recorder, "ok", "", *peer_gap_ms);
+  }
+
+ private:
+  // The longest time for which the guest stood still, if it answers now.
+  std::optional<std::uint64_t> ping() {
+    try {
+      return number(agent_.call("guest.heartbeat", {}, kPing), "max_gap_ns") / 1'000'000;
+    } catch (const agent::Error&) {
+      return std::nullopt;
+    }
+  }
+
+  // The guest's kernel log from `from` to `to`, put into the stream.
+  std::string guest_log(trace::Recorder& recorder, std::uint64_t from, std::uint64_t to) {
+    if (to <= from) return {};
+    const Json answer = agent_.call("guest-log", {{"offset", std::to_string(from)}});
+    std::string text = answer.value("text", "").substr(0, to - from);
+    if (!text.empty())
+      recorder.message(trace::Kind::log, trace::Direction::none,
+                       Json{{"source", "guest kernel"}, {"text", text}});
+    return text;
+  }
+
+  // Findings while the case ran. What came while the device was taken away afterwards is judged
+  // apart, as a monitor's: otherwise one fault in removal would redden every case.
+  LogFinding read_logs(trace::Recorder& recorder) {
+    constexpr std::uint64_t kAll = UINT64_MAX;
+    const LogFinding during =
+        judge_log(guest_log(recorder, guest_log_, cleanup_log_.value_or(kAll)));
+    LogFinding after;
+    if (cleanup_log_) {
+      recorder.log("clean-up: the device is taken away");
+      after = judge_log(guest_log(recorder, *cleanup_log_, kAll));
+      recorder.check_for(kRemovalMonitor, req::health_kernel_log_clean,
+                         after.worst == LogTrouble::none, {kCleanLog}, seen(after));
+    }
+    read_own_log(recorder);
+    return after.worst == LogTrouble::crash || after.worst == LogTrouble::hang ? after : during;
+  }
+
+  void read_own_log(trace::Recorder& recorder) {
+    const Json own = agent_.call("klog", {{"offset", std::to_string(own_log_)}});
+    std::string text;
+    for (const auto& line : own.value("lines", Json::array()))
+      text += line.value("text", "") + "\n";
+    if (text.empty()) return;
+    recorder.message(trace::Kind::log, trace::Direction::none,
+                     Json{{"source", "own kernel"}, {"text", text}});
+    const LogFinding finding = judge_log(text);
+    if (!finding.lines.empty())
+      recorder.record("error",
+                      Json{{"text", "our own kernel complains: " + joined(finding.lines)}});
+  }
+
+  static std::string seen(const LogFinding& finding) {
+    return finding.lines.empty() ? "none" : joined(finding.lines);
+  }
+
+  void judge_log_lines(trace::Recorder& recorder, const LogFinding& finding) {
+    recorder.check(req::health_kernel_log_clean, finding.lines.empty(), {kCleanLog}, seen(finding));
+  }
+
+  // Whether the peer is beyond further questions: {"crashed"|"hung", why}.
+  std::optional<std::pair<std::string, std::string>> trouble(
+      const std::optional<std::uint64_t>& peer_gap_ms, const LogFinding& finding) {
+    const std::string state = agent_.call("domain").value("state", "unknown");
+    if (state == "crashed" || state == "gone" || state == "dying" || state == "shutdown")
+      return std::pair{"crashed", fmt::format("the guest is {}: {}", state, joined(finding.lines))};
+    if (finding.worst == LogTrouble::crash) return std::pair{"crashed", joined(finding.lines)};
+    if (finding.worst == LogTrouble::hang) return std::pair{"hung", joined(finding.lines)};
+    if (!peer_gap_ms)
+      return std::pair{"hung", fmt::format("the guest did not answer for {} ms", kPing.count())};
+    return std::nullopt;
+  }
+
+  void judge_gap(trace::Recorder& recorder, std::uint64_t peer_gap_ms) {
+    recorder.check(req::health_no_lost_time, peer_gap_ms <= kMaxPeerGapMs + own_gap_ms_,
+                   {fmt::format("the guest never stands still for more than {} ms", kMaxPeerGapMs)},
+                   fmt::format("{} ms (our own side: {} ms)", peer_gap_ms, own_gap_ms_), true);
+  }
+
+  // Waits until the count is back at the baseline, for as long as a frontend may take.
+  void judge_released(trace::Recorder& recorder, const Requirement& requirement,
+                      const std::string& verb, std::uint64_t baseline) {
+    const auto limit = std::chrono::steady_clock::now() + run_.peer.removal + kSettle;
+    Json answer = agent_.call(verb);
+    while (number(answer, "in_use") > baseline && std::chrono::steady_clock::now() < limit) {
+      std::this_thread::sleep_for(milliseconds(20));
+      answer = agent_.call(verb);
+    }
+    const std::uint64_t now = number(answer, "in_use");
+    recorder.check(requirement, now <= baseline,
+                   {fmt::format("at most {} in use, as before the case", baseline)},
+                   now <= baseline ? fmt::format("{} in use", now)
+                                   : fmt::format("{} in use: {}", now,
+                                                 answer.value("list", Json::array()).dump()));
+  }
+
+  void record_state(trace::Recorder& recorder, const std::string& state, const std::string& reason,
+                    std::uint64_t peer_gap_ms) {
+    recorder.record("health", Json{{"state", state},
+                                   {"reason", reason},
+                                   {"own_gap_ms", own_gap_ms_},
+                                   {"peer_gap_ms", peer_gap_ms},
+                                   {"tolerance_ms", kToleranceMs}});
+  }
+
+  agent::Client agent_;
+  const runner::RunContext& run_;
+  std::uint64_t guest_log_ = 0;
+  std::uint64_t own_log_ = 0;
+  std::uint64_t grants_ = 0;
+  std::uint64_t ports_ = 0;
+  std::uint64_t own_gap_ms_ = 0;
+  std::optional<std::uint64_t> cleanup_log_;  // where the log stood when the case began to clean up
+};
+
+bool register_removal_monitor() {
+  runner::CaseInfo info;
+  info.id = kRemovalMonitor;
+  info.title = "Taking the device away after a case leaves the guest's kernel log clean.";
+  info.role = Role::frontend;
+  info.requirements = {&req::health_kernel_log_clean};
+  info.monitor = true;
+  return runner::Registry::instance().add(std::move(info));
+}
+
+}  // namespace
+
+[[maybe_unused]] const bool removal_monitor_registered = register_removal_monitor();
+
+std::unique_ptr<runner::HealthProbe> make_health(const runner::RunContext& run) {
+  return std::make_unique<AgentHealth>(run);
+}
+
+}  // namespace displif_cts::cases

@@ -1,0 +1,26 @@
+// Reads a kernel's log for what must not be in it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace displif_cts::cases {
+
+enum class LogTrouble {
+  none,
+  complaint,  // the kernel noticed something wrong and goes on: WARN, lockdep, refcount, ...
+  crash,      // an oops, a BUG or a panic
+  hang,       // a task, a CPU or an RCU grace period that does not get on
+};
+
+// What one line of a Linux kernel log says about the kernel's health.
+LogTrouble judge_line(std::string_view line);
+
+struct LogFinding {
+  LogTrouble worst = LogTrouble::none;
+  std::vector<std::string> lines;  // the lines at fault, in order, at most 32
+};
+LogFinding judge_log(std::string_view text);
+
+}  // namespace displif_cts::cases

@@ -1,0 +1,40 @@
+#include "cases/support/kernel_log.h"
+
+#include <gtest/gtest.h>
+
+namespace displif_cts::cases {
+namespace {
+
+TEST(KernelLog, an_ordinary_driver_message_is_no_trouble) {
+  EXPECT_EQ(
+      judge_log("[drm] Initialized xendrm-du 1.0.0\n[drm:xen] *ERROR* Failed to create\n").worst,
+      LogTrouble::none);
+}
+
+TEST(KernelLog, a_warning_is_a_complaint_and_its_line_is_kept) {
+  const LogFinding finding = judge_log("a\n[1.0] WARNING: CPU: 0 PID: 1 at mm/memory.c:3\nb\n");
+  EXPECT_EQ(finding.worst, LogTrouble::complaint);
+  ASSERT_EQ(finding.lines.size(), 1U);
+  EXPECT_EQ(finding.lines[0], "[1.0] WARNING: CPU: 0 PID: 1 at mm/memory.c:3");
+}
+
+TEST(KernelLog, an_oops_outweighs_what_follows_it) {
+  EXPECT_EQ(judge_log("BUG: unable to handle page fault\nINFO: task x:1 blocked for more than 3 "
+                      "seconds.\n")
+                .worst,
+            LogTrouble::crash);
+}
+
+TEST(KernelLog, a_hung_task_is_a_hang) {
+  EXPECT_EQ(judge_log("INFO: task kms:80 blocked for more than 3 seconds.\nCall Trace:\n").worst,
+            LogTrouble::hang);
+}
+
+TEST(KernelLog, a_flood_is_bounded) {
+  std::string flood;
+  for (int i = 0; i < 1000; ++i) flood += "WARNING: again\n";
+  EXPECT_EQ(judge_log(flood).lines.size(), 32U);
+}
+
+}  // namespace
+}  // namespace displif_cts::cases

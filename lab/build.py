@@ -1,0 +1,90 @@
+"""Builds what a command needs, and no more, with CMake's presets."""
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from lab.errors import INFRASTRUCTURE, Stop
+from lab.process import run_grouped, tail
+from lab.progress import Progress
+
+ROOT = Path(__file__).resolve().parent.parent
+CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-exerciser", "displif-fake-backend")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The carried set (`cmake --install --component carried`)."""
+
+    carried: Path
+
+    @property
+    def bin(self) -> Path:
+        return self.carried / "bin"
+
+    @property
+    def runner(self) -> Path:
+        return self.bin / "displif-cts-runner"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One build at a time in a folder; a second run waits."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".displif-cts.lock", "w", encoding="ascii")
+    except OSError as error:
+        raise Stop(INFRASTRUCTURE, f"cannot build in {folder}: {error.strerror}") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _environment() -> dict[str, str]:
+    """With ccache where it is installed: clones in other folders share what was compiled."""
+    environment = dict(os.environ)
+    if shutil.which("ccache"):
+        environment.setdefault("CMAKE_CXX_COMPILER_LAUNCHER", "ccache")
+        environment.setdefault("CCACHE_BASEDIR", str(ROOT))
+        environment.setdefault("CCACHE_NOHASHDIR", "1")
+    return environment
+
+
+def _step(argv: Sequence[str | Path], log: Path, what: str) -> None:
+    with open(log, "ab") as output:
+        status = run_grouped(argv, cwd=ROOT, output=output, environment=_environment())
+    if status != 0:
+        raise Stop(INFRASTRUCTURE, f"{what} failed (status {status}); the end of {log}:\n{tail(log)}")
+
+
+def build(preset: str, targets: Sequence[str] = ()) -> Path:
+    """Configures and builds; returns the build folder. No targets: all of them."""
+    folder = ROOT / "build" / preset
+    with _locked(folder):
+        _build_locked(folder, preset, targets)
+    return folder
+
+
+def _build_locked(folder: Path, preset: str, targets: Sequence[str]) -> None:
+    log = folder / "build.log"
+    log.unlink(missing_ok=True)
+    if not (folder / "build.ninja").exists():
+        _step(["cmake", "--preset", preset], log, "configuring the build")
+    wanted = ["--target", *targets] if targets else []
+    _step(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1), *wanted], log, "the build")
+
+
+def build_carried(progress: Progress) -> Programs:
+    """The programs that the bed needs, built and installed into one folder."""
+    folder = ROOT / "build" / "release"
+    with progress.phase("build", "runner, agent, exerciser, fake backend"), _locked(folder):
+        _build_locked(folder, "release", CARRIED_TARGETS)
+        carried = folder / "carried"
+        _step(["cmake", "--install", folder, "--component", "carried", "--prefix", carried, "--strip"],
+              folder / "build.log", "installing the carried set")
+    return Programs(carried)

@@ -1,0 +1,112 @@
+"""The command `displif-cts`: sub-commands, exit status, signals."""
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from lab.cli_options import add_bed_options, add_run_options, add_selection_options
+from lab.errors import INFRASTRUCTURE, USAGE, Stop, Terminated
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with our status and form of message."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise Stop(USAGE, message, f"`{self.prog} --help` lists the options")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="displif-cts", description="Conformance tests for Xen's para-virtual display protocol.",
+                    epilog="Exit status: 0 as expected, 1 the peer surprised, 2 usage, 3 infrastructure or nothing judged.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    run = commands.add_parser("run", help="judge a peer and report")
+    add_run_options(run)
+    listing = commands.add_parser("list", help="print the cases")
+    add_selection_options(listing)
+    listing.add_argument("--format", choices=("human", "jsonl"), default="human")
+    test = commands.add_parser("test", help="run the suite's own tests")
+    test.add_argument("--full", action="store_true", help="the long ones too")
+    test.add_argument("--only", choices=("unit", "python"), help="C++ unit tests or Python tests alone")
+    mutants = commands.add_parser("mutants", help="show that seeded deviations of the driver are caught")
+    mutants.add_argument("--mutant", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
+    mutants.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores)")
+    mutants.add_argument("--list", action="store_true", help="print the mutants and stop")
+    bench = commands.add_parser("bench", help="measure")
+    bench.add_argument("what", choices=("bed",), help="bed: restores, cases per minute, template build")
+    bench.add_argument("--quick", action="store_true", help="fewer repetitions")
+    report = commands.add_parser("report", help="make reports again from a stream")
+    report.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")
+    report.add_argument("--format", choices=("human", "html", "junit", "ktap", "all"), default="human")
+    report.add_argument("--out", metavar="FILE", help="where to write (default: stdout; for all: the run's folder)")
+    shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
+    add_bed_options(shell)
+    commands.add_parser("doctor", help="look at this machine and say what is missing")
+    return parser
+
+
+def dispatch(arguments: argparse.Namespace) -> int:
+    """Sub-commands are imported when used: `report` must not need what `bench` needs."""
+    if arguments.command in ("run", "list", "shell"):
+        from lab import cli_run
+
+        return getattr(cli_run, arguments.command + "_command")(arguments)
+    if arguments.command == "test":
+        from lab.cli_test import test
+
+        return test(arguments.full, arguments.only)
+    if arguments.command == "mutants":
+        from lab.mutants import command
+
+        return command(arguments)
+    if arguments.command == "bench":
+        from lab.bench import command
+
+        return command(arguments)
+    if arguments.command == "report":
+        from lab.cli_report import report
+
+        return report(arguments.run, arguments.format, arguments.out)
+    from lab.cli_doctor import doctor
+
+    return doctor()
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def main(argv: list[str] | None = None) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs start with it ignored
+    parser = make_parser()
+    try:
+        arguments = parser.parse_args(argv)
+        if arguments.command is None:
+            parser.print_help()
+            return USAGE
+        return dispatch(arguments)
+    except Stop as stop:
+        print(stop.text(), file=sys.stderr)
+        return stop.status
+    except KeyboardInterrupt:
+        print("displif-cts: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Terminated:
+        print("displif-cts: terminated", file=sys.stderr)
+        return TERMINATED
+    except BrokenPipeError:  # the reader of our output went away
+        sys.stdout = None  # type: ignore[assignment]
+        return INFRASTRUCTURE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"displif-cts: {where}{error.strerror or error}", file=sys.stderr)
+        return INFRASTRUCTURE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Options that mean the same in every command, and their way into RunOptions."""
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from lab.errors import USAGE, Stop
+from lab.run import DEFAULT_PEER, RunOptions
+from lab.suite import Selection, check_globs, parse_shard
+
+MAX_JOBS = 256
+FORMATS = ("human", "jsonl", "ktap", "junit")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1_000_000:
+        raise ValueError
+    return number
+
+
+def _natural(text: str) -> int:
+    number = int(text, 0)
+    if not 0 <= number < 1 << 64:
+        raise ValueError
+    return number
+
+
+_positive.__name__, _natural.__name__ = "positive number", "natural number"  # argparse's messages
+
+
+def add_selection_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--role", choices=("frontend",), default="frontend", help="what the peer is")
+    parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
+
+
+def add_bed_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bed", choices=("qemu",), default="qemu", help="where peer and fake meet")
+    parser.add_argument("--module", action="append", default=[], metavar="FILE", type=Path,
+                        help="the driver as a module of the guest's kernel (repeatable: also the buffer module)")
+    parser.add_argument("--driver-source", metavar="DIR", type=Path, help="a kernel tree's drivers/gpu/drm/xen, to be built")
+    parser.add_argument("--kernel", metavar="IMAGE", type=Path, help="the guest's kernel; needs --modules")
+    parser.add_argument("--modules", metavar="DIR", type=Path, help="its modules (lib/modules/VERSION)")
+    parser.add_argument("--xen", metavar="IMAGE", type=Path, help="the hypervisor; needs --xen-tools")
+    parser.add_argument("--xen-tools", metavar="DIR", type=Path, help="the tools built with it")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    add_selection_options(parser)
+    add_bed_options(parser)
+    parser.add_argument("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER})")
+    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="machines at once (default: cores)")
+    parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
+    parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="each case N times")
+    parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")
+    parser.add_argument("--expectations", type=Path, metavar="FILE", help="known outcomes (default: the peer's own)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under out/)")
+    parser.add_argument("--format", choices=FORMATS, default="human", help="what to print on stdout")
+    parser.add_argument("--list", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--keep", action="store_true", help="after the one selected case, a shell in its machine")
+
+
+def _selection(arguments: argparse.Namespace) -> Selection:
+    try:
+        shard = parse_shard(arguments.shard) if getattr(arguments, "shard", None) else None
+    except ValueError as error:
+        raise Stop(USAGE, f"--shard: {error}") from None
+    return Selection(check_globs(arguments.case, "--case"), check_globs(arguments.exclude, "--exclude"), shard)
+
+
+def list_options(arguments: argparse.Namespace) -> RunOptions:
+    return RunOptions(role=arguments.role, selection=_selection(arguments))
+
+
+def bed_options(arguments: argparse.Namespace) -> RunOptions:
+    return RunOptions(bed=arguments.bed, modules=tuple(arguments.module), driver_source=arguments.driver_source,
+                      kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen,
+                      xen_tools=arguments.xen_tools)
+
+
+def run_options(arguments: argparse.Namespace) -> RunOptions:
+    if arguments.jobs > MAX_JOBS:
+        raise Stop(USAGE, f"--jobs {arguments.jobs}: at most {MAX_JOBS}")
+    return RunOptions(
+        role=arguments.role, bed=arguments.bed, peer=arguments.peer, selection=_selection(arguments),
+        jobs=arguments.jobs, repeat=arguments.repeat, seed=arguments.seed, expectations=arguments.expectations,
+        out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
+        kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools)

@@ -1,0 +1,208 @@
+"""pytest as the outer runner: each case is an item on a chosen bed (`pytest --bed qemu --case GLOB`).
+
+The cases run in the background exactly as `./displif-cts run` runs them, several at a time; each item
+waits for its verdict. Stream and reports are written as always. Also usable from another tree:
+`pytest -p lab.pytest_plugin --bed qemu` with this tree on PYTHONPATH.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from lab.errors import Stop
+from lab.progress import Progress
+from lab.qemu.errors import BedError
+from lab.run import DEFAULT_PEER, Prepared, RunOptions, execute, make_folder, open_bed, prepare
+from lab.schedule import Scheduler
+from lab.suite import Plan, Selection, check_globs
+from reports.judge import Result, judge
+from reports.junit import details
+from reports.model import read_run
+from reports.write import write_reports
+
+RUN = pytest.StashKey["BackgroundRun"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("displif-cts", "displif-cts: cases as test items")
+    group.addoption("--bed", choices=("qemu",), default=None, help="run the suite's cases on this bed, as items")
+    group.addoption("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
+    group.addoption("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
+    group.addoption("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help="peer descriptor")
+    group.addoption("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="machines at once")
+    group.addoption("--expectations", type=Path, default=None, metavar="FILE", help="known outcomes")
+    group.addoption("--out", type=Path, default=None, metavar="DIR", help="folder of the run")
+    group.addoption("--seed", type=int, default=1, metavar="N", help="for everything random")
+
+
+def _options(config: pytest.Config) -> RunOptions:
+    get = config.getoption
+    selection = Selection(check_globs(get("--case"), "--case"), check_globs(get("--exclude"), "--exclude"))
+    return RunOptions(bed=get("--bed"), peer=get("--peer"), selection=selection, jobs=max(1, get("--jobs")),
+                      expectations=get("--expectations"), out=get("--out"), seed=get("--seed"), argv=("pytest",))
+
+
+class CaseFailed(Exception):
+    """A red result; the text is what the reader needs."""
+
+
+class BackgroundRun:
+    """The run behind the items."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.folder: Path | None = None
+        self._verdicts: dict[str, str] = {}
+        self._changed = threading.Condition()
+        self._ended = False
+        self._trouble = "the run ended without it"
+        self._scheduler: Scheduler | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, ids: set[str]) -> None:
+        """Runs the cases that pytest's own selection left; needs no more than these."""
+        plan = self.prepared.plan
+        chosen = tuple(case for case in plan.cases if case.id in ids)
+        selection = plan.selection if len(chosen) == len(plan.cases) else dataclasses.replace(
+            plan.selection, globs=tuple(case.id for case in chosen))
+        prepared = dataclasses.replace(
+            self.prepared, plan=Plan(plan.suite, selection, chosen),
+            options=dataclasses.replace(self.prepared.options, selection=selection))
+        self.folder = make_folder(prepared.options.out)
+        self._thread = threading.Thread(target=self._run, args=(prepared,), name="displif-cts-run", daemon=True)
+        self._thread.start()
+
+    def _run(self, prepared: Prepared) -> None:
+        assert self.folder is not None
+        try:
+            progress = Progress(quiet=True)
+            with open_bed(prepared, progress) as bed:
+                execute(prepared, bed, bed.facts(), self.folder, self._on_verdict, on_start=self._on_start)
+        except (Stop, BedError) as error:
+            self._trouble = error.text() if isinstance(error, Stop) else str(error)
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _on_start(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def _on_verdict(self, case_id: str, _attempt: int, verdict: str, _reason: str) -> None:
+        with self._changed:
+            self._verdicts[case_id] = verdict
+            self._changed.notify_all()
+
+    def result(self, case_id: str) -> Result:
+        """Waits for the case's verdict and judges it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or case_id in self._verdicts)
+        stream = self.stream
+        judged = judge(read_run(stream)) if stream is not None and stream.exists() else None
+        found = next((r for r in judged.results if r.id == case_id), None) if judged else None
+        if judged is None or found is None or (found.verdict is None):
+            raise CaseFailed(f"{case_id}: no verdict: {self._trouble}")
+        if found.red:
+            raise CaseFailed("\n".join([f"{case_id}: {found.row.label}: {found.reason}", *details(judged, found)]))
+        return found
+
+    def passed_plainly(self, case_id: str) -> bool:
+        """Waits; true when there is nothing more to look up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or case_id in self._verdicts)
+            return self._verdicts.get(case_id) == "pass" and not any(
+                entry.covers(case_id) for entry in self.prepared.expectations)
+
+    @property
+    def stream(self) -> Path | None:
+        return self.folder / "stream.jsonl" if self.folder else None
+
+    def finish(self) -> None:
+        """Ends what still runs (pytest -x, Ctrl-C) and writes the reports."""
+        if self._thread is None:
+            return
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        self._thread.join(timeout=60)
+        if self.stream is not None and self.stream.exists() and self.folder is not None:
+            write_reports(judge(read_run(self.stream)), self.folder)
+
+
+class BedCollector(pytest.Collector):
+    """The bed, as the parent of its cases."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        plan = self.config.stash[RUN].prepared.plan
+        for case in (*plan.runnable, *plan.monitors):  # monitors are judged when all others ran
+            yield CaseItem.from_parent(self, name=case.id, title=case.title)
+
+
+class CaseItem(pytest.Item):
+    def __init__(self, *, title: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.title = title
+
+    def runtest(self) -> None:
+        run = self.config.stash[RUN]
+        if run.passed_plainly(self.name):
+            return
+        result = run.result(self.name)
+        if result.verdict == "skip":
+            pytest.skip(result.reason)
+        if result.known:
+            assert result.expectation is not None
+            pytest.xfail(f"{result.verdict}: {result.expectation.reason}")
+        if result.verdict == "warn":
+            self.add_report_section("call", "warning", result.reason)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
+        if isinstance(excinfo.value, CaseFailed):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, *args, **kwargs)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        return self.path, None, f"case {self.name}"  # pytest would rewrite the dots of a bare id
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> bool | None:
+    """With --bed, the items are the suite's cases and nothing else."""
+    config = session.config
+    if config.getoption("--bed") is None:
+        return None
+    try:
+        config.stash[RUN] = BackgroundRun(prepare(_options(config), Progress(quiet=config.option.verbose < 0)))
+    except Stop as stop:
+        raise pytest.UsageError(stop.text()) from None
+    bed = BedCollector.from_parent(session, name=config.getoption("--bed"), nodeid=config.getoption("--bed"))
+    session.items = list(bed.collect())
+    report = pytest.CollectReport(bed.nodeid, "passed", None, session.items)
+    config.hook.pytest_collectreport(report=report)
+    config.hook.pytest_collection_modifyitems(session=session, config=config, items=session.items)
+    config.hook.pytest_collection_finish(session=session)
+    session.testscollected = len(session.items)
+    return True
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
+    run = session.config.stash.get(RUN, None)
+    if run is None or session.config.option.collectonly or not session.items:
+        yield
+        return
+    run.start({item.name for item in session.items})
+    try:
+        yield
+    finally:
+        run.finish()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    run = config.stash.get(RUN, None)
+    if run is not None and run.folder is not None:
+        terminalreporter.write_line(f"displif-cts: {run.folder / 'report.html'}")

@@ -1,0 +1,211 @@
+"""One run, from options to a sealed stream. The command line and the pytest plugin both use it."""
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import shutil
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Callable
+
+from lab.build import ROOT, Programs, build_carried
+from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.peer import Peer, load_expectations, load_peer
+from lab.progress import Progress
+from lab.recording import Recording
+from lab.schedule import BedLike, Job, Scheduler, Settings, jobs_for
+from lab.suite import Plan, Selection, Suite, load_suite, select
+from reports.expectations import Expectation
+
+DEFAULT_PEER = "linux-drm-xen-front"
+CARRIED_FREE_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    role: str = "frontend"
+    bed: str = "qemu"
+    peer: str = DEFAULT_PEER
+    selection: Selection = Selection()
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    repeat: int = 1
+    seed: int = 1
+    expectations: Path | None = None
+    out: Path | None = None
+    modules: tuple[Path, ...] = ()
+    driver_source: Path | None = None
+    kernel: Path | None = None
+    modules_dir: Path | None = None
+    xen: Path | None = None
+    xen_tools: Path | None = None
+    argv: tuple[str, ...] = ()
+
+    def repro(self) -> list[str]:
+        """The command that repeats the run, without its selection of cases."""
+        words = ["./displif-cts", "run"]
+        default = RunOptions()
+        for option in ("role", "bed", "peer", "seed", "expectations", "driver_source", "kernel", "modules_dir",
+                       "xen", "xen_tools"):
+            value = getattr(self, option)
+            if value != getattr(default, option):
+                words += ["--modules" if option == "modules_dir" else "--" + option.replace("_", "-"), str(value)]
+        for module in self.modules:
+            words += ["--module", str(module)]
+        return words
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All input is read and found good; nothing has been booted."""
+
+    options: RunOptions
+    peer: Peer
+    expectations: list[Expectation]
+    expectations_file: str | None
+    programs: Programs
+    suite: Suite
+    plan: Plan
+
+
+def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext) -> Prepared:
+    """Reads the user's files first, so that a mistake shows before anything is built. `meanwhile` spans the build."""
+    _check_files(options)
+    peer = load_peer(options.peer, options.role)
+    expectations, file = load_expectations(peer, options.expectations)
+    with meanwhile():
+        programs = build_carried(progress)
+    suite = load_suite(programs.runner, options.role)
+    plan = select(suite, options.selection)
+    return Prepared(options, peer, expectations, file, programs, suite, plan)
+
+
+def _check_files(options: RunOptions) -> None:
+    for option, paths, folder in (
+        ("--module", options.modules, False), ("--kernel", (options.kernel,), False),
+        ("--xen", (options.xen,), False), ("--driver-source", (options.driver_source,), True),
+        ("--modules", (options.modules_dir,), True), ("--xen-tools", (options.xen_tools,), True),
+    ):
+        for path in paths:
+            if path is not None:
+                _check_path(option, path, folder)
+    if (options.kernel is None) != (options.modules_dir is None):
+        raise Stop(USAGE, "--kernel and --modules belong together: an image, and the modules built with it")
+    if (options.xen is None) != (options.xen_tools is None):
+        raise Stop(USAGE, "--xen and --xen-tools belong together: libxenctrl must match the hypervisor")
+    if options.modules and options.driver_source:
+        raise Stop(USAGE, "--module and --driver-source exclude each other")
+
+
+def _check_path(option: str, path: Path, folder: bool) -> None:
+    try:
+        if folder:
+            os.listdir(path)
+        else:
+            with open(path, "rb"):
+                pass
+    except OSError as error:
+        raise Stop(USAGE, f"{option} {path}: {error.strerror}") from None
+
+
+def open_bed(prepared: Prepared, progress: Progress) -> Any:
+    """Brings the bed up: packages, images, template. Raises BedError."""
+    from lab.qemu import Bed, BedOptions
+
+    options = prepared.options
+    modules = list(options.modules)
+    if options.driver_source is not None:
+        from lab.kernel import build_driver
+
+        modules = list(build_driver(options.driver_source, progress.bed, modules_dir=options.modules_dir))
+    bed = Bed(BedOptions(module=modules, kernel=options.kernel, modules_dir=options.modules_dir,
+                         xen=options.xen, xen_tools=options.xen_tools),
+              programs=prepared.programs.bin, progress=progress.bed)
+    bed.prepare()
+    return bed
+
+
+def make_folder(out: Path | None) -> Path:
+    """The run's own folder: the one asked for, or a new one under out/ that no other run has."""
+    base = ROOT / "out" / datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    candidates = [out] if out is not None else [base, *(Path(f"{base}-{n}") for n in range(2, 100))]
+    for folder in candidates:
+        try:
+            folder.mkdir(parents=True, exist_ok=out is not None)
+        except FileExistsError:
+            if out is not None:
+                raise Stop(USAGE, f"--out {out}: not a folder") from None
+            continue
+        except OSError as error:
+            raise Stop(INFRASTRUCTURE, f"cannot create {folder}: {error.strerror}") from None
+        _check_space(folder)
+        return folder
+    raise Stop(INFRASTRUCTURE, f"{base} and its like exist already")
+
+
+def _check_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < CARRIED_FREE_BYTES:
+        raise Stop(INFRASTRUCTURE, f"{folder} has {free >> 20} MiB free; a run needs at least "
+                   f"{CARRIED_FREE_BYTES >> 20} MiB", "give --out a folder on another disk")
+
+
+def write_head(recording: Recording, prepared: Prepared, facts: dict[str, Any]) -> None:
+    """run, env, plan: what is about to be judged, before anything is."""
+    options, peer = prepared.options, prepared.peer
+    recording.write("run", {
+        "suite": "displif-cts", "argv": list(options.argv), "repro": options.repro(),
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "role": options.role, "bed": options.bed, "peer": peer.descriptor, "peer_version": peer.version(facts),
+        "expectations": [entry.to_json() for entry in prepared.expectations],
+        "expectations_file": prepared.expectations_file,
+        "seed": options.seed, "repeat": options.repeat, "selection": options.selection.to_json(),
+    })
+    host = {"system": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
+    recording.write("env", {**facts, "host": {**host, **facts.get("host", {})}})
+    recording.write("plan", prepared.plan.to_record())
+
+
+class CaseLines:
+    """Tells on stderr how the cases get on."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def __call__(self, case_id: str, attempt: int, verdict: str, reason: str) -> None:
+        self._done += 1
+        which = case_id if attempt == 1 else f"{case_id} (attempt {attempt})"
+        why = reason.splitlines()[0][:160] if reason else ""
+        self._progress.say("cases", f"{self._done}/{self._total} {verdict:<11} {which}" + (f"  {why}" if why else ""))
+
+
+def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Path,
+            on_verdict: Callable[[str, int, str, str], None],
+            keep: Callable[[Any], None] | None = None,
+            on_start: Callable[[Scheduler], None] = lambda _: None) -> None:
+    """Runs the plan on the bed and writes the stream. Interrupted, it leaves a stream without `end`."""
+    options, plan = prepared.options, prepared.plan
+    recording = Recording(folder, [case.id for case in plan.monitors])
+    try:
+        write_head(recording, prepared, facts)
+        disk = bed.make_disk(prepared.programs.carried)
+        peer = prepared.peer.descriptor | {"version": prepared.peer.version(facts)}
+        settings = Settings(options.role, options.bed, peer, options.seed, facts=facts)
+        scheduler = Scheduler(bed, disk, recording, settings, on_verdict)
+        on_start(scheduler)
+        if keep is not None:
+            scheduler.run_job(Job(plan.runnable[0], 1), keep)
+        else:
+            scheduler.run(jobs_for(plan.runnable, options.repeat), options.jobs)
+        recording.judge_monitors()
+        recording.seal()
+    finally:
+        recording.close()
+
+
+def command_line(options: RunOptions) -> RunOptions:
+    """With the command as it was typed."""
+    return replace(options, argv=("./displif-cts", *map(shlex.quote, sys.argv[1:])))

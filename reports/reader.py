@@ -1,0 +1,195 @@
+"""Reads a stream, whole or damaged: what is left of it is still reported, as incomplete.
+
+A damaged line is named and left out. Nothing that stands in a stream makes the reader raise; only a
+file that cannot be opened does (StreamError).
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator
+
+VERSION = 1
+MAX_LINE = 64 * 1024 * 1024
+MAX_DAMAGE = 50
+
+_OBJECT, _LIST, _TEXT, _NUMBER, _BOOL = dict, list, str, int, bool
+
+# What the reports rely on, by record type. stream.schema.json says it all, and is what tests and
+# other tools check against; here only what is used is looked at, once per record.
+_FIELDS: dict[str, dict[str, type]] = {
+    "run": {"bed": _TEXT, "peer": _OBJECT},
+    "env": {},
+    "plan": {"cases": _LIST, "count": _NUMBER},
+    "begin": {"case": _TEXT, "requirements": _LIST},
+    "msg": {"case": _TEXT, "kind": _TEXT, "dir": _TEXT},
+    "check": {"case": _TEXT, "requirement": _TEXT, "level": _TEXT, "expected": _LIST, "ok": _BOOL},
+    "artifact": {"case": _TEXT, "name": _TEXT, "path": _TEXT, "sha256": _TEXT},
+    "error": {"case": _TEXT, "text": _TEXT},
+    "skip": {"case": _TEXT, "reason": _TEXT},
+    "process": {"case": _TEXT},
+    "health": {"case": _TEXT, "state": _TEXT},
+    "verdict": {"case": _TEXT, "verdict": _TEXT},
+    "end": {"counts": _OBJECT, "sha256": _TEXT},
+}
+_OPTIONAL: dict[str, type] = {
+    "case": _TEXT,
+    "ns": _NUMBER,
+    "attempt": _NUMBER,
+    "during": _TEXT,
+    "reason": _TEXT,
+    "fields": _OBJECT,
+    "hex": _TEXT,
+    "own_gap_ms": _NUMBER,
+    "tolerance_ms": _NUMBER,
+    "ns_spent": _NUMBER,
+    "argv": _LIST,
+    "repro": _LIST,
+    "started": _TEXT,
+    "expectations": _LIST,
+    "known": _LIST,
+    "title": _TEXT,
+    "media": _TEXT,
+}
+_WORD_LISTS = {"begin": "requirements"}
+
+
+class StreamError(Exception):
+    """The file cannot be read at all."""
+
+
+@dataclass
+class Damage:
+    """What is wrong with the stream itself. Empty and `ended`: it is whole."""
+
+    notes: list[str] = field(default_factory=list)
+    more: int = 0
+    ended: bool = False
+
+    def add(self, note: str) -> None:
+        if len(self.notes) < MAX_DAMAGE:
+            self.notes.append(note)
+        else:
+            self.more += 1
+
+    @property
+    def complete(self) -> bool:
+        return self.ended and not self.notes
+
+
+@dataclass(frozen=True)
+class Line:
+    number: int
+    raw: bytes
+    record: dict[str, Any]
+
+
+def record_trouble(record: Any) -> str:
+    """Why a parsed line is no record that can be used; empty if it is one."""
+    if not isinstance(record, dict):
+        return "not an object"
+    if record.get("v") != VERSION:
+        return f"version {record.get('v')!r}, this reader knows {VERSION}"
+    kind = record.get("t")
+    if not isinstance(kind, str):
+        return "no record type"
+    if kind not in _FIELDS:
+        return ""
+    for name, wanted in _FIELDS[kind].items():
+        if not _is(record.get(name), wanted):
+            return f"{kind}: {name} is missing or of the wrong type"
+    for name, wanted in _OPTIONAL.items():
+        if name in record and not _is(record[name], wanted):
+            return f"{kind}: {name} is of the wrong type"
+    if not all(isinstance(word, str) for word in record.get(_WORD_LISTS.get(kind, ""), [])):
+        return f"{kind}: {_WORD_LISTS[kind]} is not a list of ids"
+    return _plan_trouble(record) if kind == "plan" else ""
+
+
+def _plan_trouble(record: dict[str, Any]) -> str:
+    for case in record["cases"]:
+        if not isinstance(case, dict) or not isinstance(case.get("id"), str):
+            return "plan: a case without an id"
+        words = case.get("requirements", [])
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return f"plan: requirements of {case['id']} are no list of ids"
+    requirements = record.get("requirements", [])
+    if not isinstance(requirements, list):
+        return "plan: requirements are no list"
+    for requirement in requirements:
+        if not isinstance(requirement, dict) or not isinstance(requirement.get("id"), str):
+            return "plan: a requirement without an id"
+        if not isinstance(requirement.get("source", {}), dict):
+            return f"plan: the source of {requirement['id']} is no object"
+    return ""
+
+
+def _is(value: Any, wanted: type) -> bool:
+    if wanted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, wanted)
+
+
+class StreamReader:
+    """Iterates over the usable records; `damage` is complete once the iteration ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage = Damage()
+        self._hash = hashlib.sha256()
+        self._next_seq: int | None = 0
+
+    def __iter__(self) -> Iterator[Line]:
+        try:
+            with open(self.path, "rb") as file:
+                yield from self._lines(file)
+        except OSError as error:
+            raise StreamError(f"{self.path}: {error.strerror}") from error
+        if not self.damage.ended:
+            self.damage.add("the stream has no end record: the run was cut short")
+
+    def _lines(self, file: BinaryIO) -> Iterator[Line]:
+        number = 0
+        while raw := file.readline(MAX_LINE):
+            number += 1
+            if self.damage.ended:
+                self.damage.add(f"line {number}: stands behind the end record")
+            if not raw.endswith(b"\n"):
+                self.damage.add(f"line {number}: cut off after {len(raw)} bytes")
+            record = self._parse(number, raw)
+            if record is not None and record["t"] == "end":
+                self._check_end(number, record)
+            self._hash.update(raw)
+            if record is not None:
+                yield Line(number, raw, record)
+
+    def _parse(self, number: int, raw: bytes) -> dict[str, Any] | None:
+        try:
+            record = json.loads(raw)
+        except (ValueError, RecursionError):
+            self.damage.add(f"line {number}: not JSON")
+            self._next_seq = None
+            return None
+        trouble = record_trouble(record)
+        if trouble:
+            self.damage.add(f"line {number}: {trouble}")
+            self._next_seq = None
+            return None
+        self._check_seq(number, record)
+        return record
+
+    def _check_seq(self, number: int, record: dict[str, Any]) -> None:
+        seq = record.get("seq")
+        if not _is(seq, int):
+            self.damage.add(f"line {number}: no seq")
+        elif self._next_seq is not None and seq != self._next_seq:
+            self.damage.add(f"line {number}: seq is {seq}, not {self._next_seq}")
+        self._next_seq = seq + 1 if _is(seq, int) else None
+
+    def _check_end(self, number: int, record: dict[str, Any]) -> None:
+        self.damage.ended = True
+        if record["sha256"] != self._hash.hexdigest():
+            self.damage.add(f"line {number}: the hash of the lines before does not match: "
+                            "the stream was changed after it was written")
