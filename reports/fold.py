@@ -30,6 +30,10 @@ def process_trouble(record: Record) -> str:
     return ""
 
 
+def _health_rank(record: Record) -> int:
+    return {"crashed": 3, "hung": 2, "unknown": 1}.get(record.get("state", ""), 0)
+
+
 @dataclass
 class Fold:
     """Takes the records of one case in the stream's order; judges at any time."""
@@ -58,7 +62,7 @@ class Fold:
         elif kind == "process":
             self.error = self.error or process_trouble(record)
         elif kind == "health":
-            self.health = record
+            self._add_health(record)
 
     def _add_check(self, record: Record) -> None:
         self.checks += 1
@@ -72,6 +76,15 @@ class Fold:
                 self.only_timed_failures = False
         elif record.get("level") == "should":
             self.first_warning = self.first_warning or failure_text(record)
+
+    def _add_health(self, record: Record) -> None:
+        """A guest that was silent once has hung, even if it came back before the case was over."""
+        seen, kept = dict(record), self.health
+        if kept and _health_rank(seen) < _health_rank(kept):
+            seen |= {"state": kept.get("state"), "reason": kept.get("reason")}
+        seen["own_gap_ms"] = max(seen.get("own_gap_ms", 0), kept.get("own_gap_ms", 0))
+        seen.setdefault("tolerance_ms", kept.get("tolerance_ms"))
+        self.health = seen
 
     def _late(self) -> str:
         """Says so when our own side was late beyond the case's tolerance."""

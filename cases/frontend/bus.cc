@@ -148,7 +148,7 @@ FRONTEND_CASES(Connectors, unsigned, connector_counts()) {
 }
 
 FRONTEND_CASE(BackendCloses,
-              {.id = "frontend.bus.backend-closes",
+              {.id = "frontend.bus.backend-closes.connected",
                .title = "When the backend closes, the frontend takes the device away, gives its "
                         "channels back, and is Closed or ready for more.",
                .requirements = of(req::bus_close_removes_device, req::bus_close_removes_channels,
@@ -167,6 +167,31 @@ FRONTEND_CASE(BackendCloses,
   const Result opened = guest.call("open", {{"name", "late"}, {"timeout_ms", "0"}});
   check(req::bus_close_removes_device, !opened.ok, {"the device cannot be opened"},
         "it was opened");
+  const std::uint64_t ports =
+      settle([this] { return guest_ports(); }, ports_before, after_removal_limit());
+  check_timed(req::bus_close_removes_channels, ports <= ports_before,
+              {fmt::format("at most {} open channels", ports_before)}, std::to_string(ports));
+}
+
+FRONTEND_CASE(BackendClosesEarly,
+              {.id = "frontend.bus.backend-closes.before-connected",
+               .title = "When the backend closes before it was connected, the frontend gives its "
+                        "channels back, and is Closed or ready for more.",
+               .requirements = of(req::bus_close_removes_channels, req::bus_close_final_state)}) {
+  const std::uint64_t ports_before = guest_ports();
+  FakeBackend& backend = create_device();
+  backend.set_faults([](BackendFaults& faults) { faults.never_connects = 1; });
+  backend.start();
+  const auto initialised = backend.await_state(State::initialised, soon());
+  if (!initialised)
+    require(check_awaited(req::bus_reaches_initialised, initialised, "Initialised"));
+  require(check(req::bus_close_removes_channels, guest_ports() > ports_before,
+                {"more open channels with the device than without"}, "as many"));
+  backend.shutdown();
+  const auto state =
+      await_any_state(backend, {State::closed, State::initialising}, after_removal_limit());
+  check_timed(req::bus_close_final_state, state.has_value(), {"Closed", "Initialising"},
+              state_text(backend));
   const std::uint64_t ports =
       settle([this] { return guest_ports(); }, ports_before, after_removal_limit());
   check_timed(req::bus_close_removes_channels, ports <= ports_before,

@@ -214,6 +214,29 @@ FRONTEND_CASE(ContentsFollow,
   }
 }
 
+FRONTEND_CASE(OutOfGrants,
+              {.id = "frontend.dbuf-create.out-of-grants",
+               .title = "A client that asks for more buffers than the guest has grants for is "
+                        "refused, and the guest goes on.",
+               .requirements = of(req::dbuf_create_out_of_grants_survived),
+               .timeout = seconds(60)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  bool refused = false;
+  constexpr int kMost = 8;  // of 8,192 grants each
+  for (int number = 0; number < kMost && !refused; ++number)
+    refused =
+        !guest
+             .call("create-dumb", create_args("buffer" + std::to_string(number), {4096, 2048, 32}),
+                   seconds(30))
+             .ok;
+  require(check_timed(req::dbuf_create_out_of_grants_survived, guest_answers(),
+                      {"the guest answers"}, "the guest is silent"));
+  ASSERT_TRUE(refused) << "the guest has grants for more buffers than the case asks for";
+  guest.close();
+  check_usable(req::dbuf_create_out_of_grants_survived, backend);
+}
+
 // --- cookies and errors
 // ----------------------------------------------------------------------------
 

@@ -144,6 +144,27 @@ FRONTEND_CASE(
   check_usable(req::fb_attach_error_reported, backend);
 }
 
+FRONTEND_CASE(AttachUnknownError,
+              {.id = "frontend.fb-attach.error-status-unknown-code",
+               .title = "A status that is negative and no error code is a refusal too.",
+               .requirements = of(req::fb_attach_unknown_error_survived)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  const DumbBuffer buffer = guest.create_dumb("buffer", 64, 64);
+  backend.set_faults([](BackendFaults& faults) {
+    faults.error_status = {.times = 1, .operations = only(Operation::fb_attach), .status = -5000};
+  });
+  Cursor requests = backend.request_cursor();
+  guest.start("refused", "add-fb", attach_args("refused", buffer, 64, 64, "XR24"));
+  expect_request(req::fb_attach_unknown_error_survived, backend, Operation::fb_attach, requests);
+  require(check_timed(req::fb_attach_unknown_error_survived, guest_answers(), {"the guest answers"},
+                      "the guest is silent"));
+  const Result refused = guest.finish("refused");
+  check(req::fb_attach_unknown_error_survived, !refused.ok, {"the call fails"}, refused.text());
+  guest.close();
+  check_usable(req::fb_attach_unknown_error_survived, backend);
+}
+
 // --- detachment
 // ------------------------------------------------------------------------------------
 

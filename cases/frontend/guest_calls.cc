@@ -1,6 +1,7 @@
 #include "cases/frontend/guest_calls.h"
 
 #include <array>
+#include <stdexcept>
 
 namespace displif_cts::cases {
 namespace {
@@ -69,6 +70,22 @@ Args mode_args(const GuestConnector& connector) {
 }
 
 }  // namespace
+
+fake_backend::Options small_connectors(std::size_t count) {
+  static constexpr std::array<displif::Resolution, 4> kResolutions{
+      {{400, 300}, {320, 240}, {256, 192}, {512, 384}}};
+  fake_backend::Options options;
+  options.connectors.clear();
+  for (std::size_t i = 0; i < count; ++i)
+    options.connectors.push_back({.resolution = kResolutions.at(i)});
+  return options;
+}
+
+std::size_t index_of(const GuestConnector& connector, const fake_backend::Options& options) {
+  for (std::size_t i = 0; i < options.connectors.size(); ++i)
+    if (options.connectors[i].resolution.width == connector.width) return i;
+  throw std::runtime_error("the guest has a connector of a size that was not configured");
+}
 
 std::span<const Cause> all_causes() {
   static const std::array<Cause, 7> causes{{

@@ -24,6 +24,11 @@ inline std::string state_text(const fake_backend::FakeBackend& backend) {
   return state ? std::string(bus::name(*state)) : "no state";
 }
 
+// `count` connectors, at most four, of different resolutions that are quick to draw.
+fake_backend::Options small_connectors(std::size_t count);
+// Which of `options` the guest's connector is: they are told apart by their width.
+std::size_t index_of(const GuestConnector& connector, const fake_backend::Options& options);
+
 // One of displif.h's operations as a guest causes it. Switching a display on and off is one
 // operation, SET_CONFIG, and two calls.
 struct Cause {

@@ -135,7 +135,7 @@ FRONTEND_CASE(AllConnectors,
                .requirements = of(req::pg_flip_completes_by_event, req::pg_flip_not_before_event),
                .timeout = seconds(40)}) {
   if (peer().max_connectors < 4) GTEST_SKIP() << "the peer has fewer connectors";
-  FakeBackend& backend = connect(with_connectors(4));
+  FakeBackend& backend = connect(small_connectors(4));
   guest.open();
   std::vector<Picture> pictures;
   for (const GuestConnector& connector : guest.connectors())
@@ -323,6 +323,27 @@ FRONTEND_CASE(EventOutOfTheBlue,
   check(req::pg_flip_unknown_cookie_survived, event.arrived, {"the next flip completes"},
         "no event");
   guest.close();
+  check_usable(req::pg_flip_unknown_cookie_survived, backend);
+}
+
+FRONTEND_CASE(EventBeforeConnected,
+              {.id = "frontend.pg-flip.event-unknown-cookie.before-connected",
+               .title = "Events that come before the frontend has gone to Connected do no harm.",
+               .requirements = of(req::pg_flip_unknown_cookie_survived)}) {
+  FakeBackend& backend = create_device();
+  backend.start();
+  const auto limit = soon();
+  unsigned sent = 0;
+  while (xen::Clock::now() < limit && backend.frontend_state() != bus::State::connected) {
+    if (!backend.connected()) continue;
+    backend.send_flip_event(0, FbCookie{0x1111});
+    ++sent;
+  }
+  ASSERT_GT(sent, 0U) << "the frontend was connected before an event could be sent";
+  require(check_timed(req::pg_flip_unknown_cookie_survived, guest_answers(), {"the guest answers"},
+                      "the guest is silent"));
+  require(check_awaited(req::pg_flip_unknown_cookie_survived, backend.await_connected(soon()),
+                        "Connected"));
   check_usable(req::pg_flip_unknown_cookie_survived, backend);
 }
 

@@ -82,15 +82,14 @@ std::vector<std::pair<CaseSpec, unsigned>> picture_specs() {
 
 FRONTEND_CASES(Pictures, unsigned, picture_specs()) {
   if (peer().max_connectors < param) GTEST_SKIP() << "the peer has fewer connectors";
-  const auto options = with_connectors(param);
+  const auto options = param == 1 ? fake_backend::Options{} : small_connectors(param);
   FakeBackend& backend = connect(options);
   guest.open();
   std::vector<Picture> pictures;
   for (const GuestConnector& connector : guest.connectors())
     pictures.push_back(show_picture(connector, fmt::format("picture{}", connector.id)));
   for (const Picture& picture : pictures) {
-    std::size_t index = 0;
-    while (options.connectors[index].resolution.width != picture.connector.width) ++index;
+    const std::size_t index = index_of(picture.connector, options);
     const auto shown = backend.visible(index);
     if (!check(req::set_config_cookie, shown.has_value(),
                {fmt::format("connector {} shows a framebuffer", index)}, "it shows none"))

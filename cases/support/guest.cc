@@ -41,7 +41,10 @@ Result Guest::send(const std::string& verb, const Args& args, std::chrono::milli
 void Guest::throw_silent(const std::string& verb, std::chrono::milliseconds limit) {
   recorder_.message(trace::Kind::guest, trace::Direction::none,
                     Json{{"call", verb}, {"silent_ms", limit.count()}});
-  throw GuestSilent(fmt::format("the guest did not answer `{}` within {} ms", verb, limit.count()));
+  const std::string text =
+      fmt::format("the guest did not answer `{}` within {} ms", verb, limit.count());
+  recorder_.record("health", Json{{"state", "hung"}, {"reason", text}});
+  throw GuestSilent(text);
 }
 
 Result Guest::call(const std::string& verb, const Args& args, std::chrono::milliseconds limit) {

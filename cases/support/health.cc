@@ -28,7 +28,7 @@ constexpr milliseconds kPing = seconds(5);
 // (drivers/xen/grant-table.c, gnttab_handle_deferred).
 constexpr milliseconds kSettle = seconds(4);
 
-constexpr const char* kRemovalMonitor = "frontend.monitor.removal-log-clean";
+constexpr const char* kKnownMonitor = "frontend.monitor.known-complaints";
 constexpr const char* kCleanLog =
     "no warning, BUG, oops, lockup or hung task in the guest's kernel log";
 
@@ -59,10 +59,6 @@ class AgentHealth : public runner::HealthProbe {
     agent_.call("guest.heartbeat-reset", {}, kPing);
   }
 
-  void see(const Json& record) override {
-    if (record.value("t", "") == "cleanup") cleanup_log_ = number(record, "guest_log");
-  }
-
   void judge(trace::Recorder& recorder) override {
     own_gap_ms_ = number(agent_.call("heartbeat"), "max_gap_ns") / 1'000'000;
     const std::optional<std::uint64_t> peer_gap_ms = ping();
@@ -91,32 +87,19 @@ class AgentHealth : public runner::HealthProbe {
     }
   }
 
-  // The guest's kernel log from `from` to `to`, put into the stream.
-  std::string guest_log(trace::Recorder& recorder, std::uint64_t from, std::uint64_t to) {
-    if (to <= from) return {};
-    const Json answer = agent_.call("guest-log", {{"offset", std::to_string(from)}});
-    std::string text = answer.value("text", "").substr(0, to - from);
+  // New lines of both logs go into the stream; what is wrong in the guest's comes back. Complaints
+  // that the peer's descriptor knows are the monitor's.
+  LogFinding read_logs(trace::Recorder& recorder) {
+    const Json answer = agent_.call("guest-log", {{"offset", std::to_string(guest_log_)}});
+    const std::string text = answer.value("text", "");
     if (!text.empty())
       recorder.message(trace::Kind::log, trace::Direction::none,
                        Json{{"source", "guest kernel"}, {"text", text}});
-    return text;
-  }
-
-  // Findings while the case ran. What came while the device was taken away afterwards is judged
-  // apart, as a monitor's: otherwise one fault in removal would redden every case.
-  LogFinding read_logs(trace::Recorder& recorder) {
-    constexpr std::uint64_t kAll = UINT64_MAX;
-    const LogFinding during =
-        judge_log(guest_log(recorder, guest_log_, cleanup_log_.value_or(kAll)));
-    LogFinding after;
-    if (cleanup_log_) {
-      recorder.log("clean-up: the device is taken away");
-      after = judge_log(guest_log(recorder, *cleanup_log_, kAll));
-      recorder.check_for(kRemovalMonitor, req::health_kernel_log_clean,
-                         after.worst == LogTrouble::none, {kCleanLog}, seen(after));
-    }
+    const SiftedLog sifted = sift_known(text, run_.peer.known_complaints);
+    recorder.check_for(kKnownMonitor, req::health_kernel_log_clean, sifted.known.empty(),
+                       {kCleanLog}, sifted.known.empty() ? "none" : joined(sifted.known));
     read_own_log(recorder);
-    return after.worst == LogTrouble::crash || after.worst == LogTrouble::hang ? after : during;
+    return judge_log(sifted.rest);
   }
 
   void read_own_log(trace::Recorder& recorder) {
@@ -193,13 +176,12 @@ class AgentHealth : public runner::HealthProbe {
   std::uint64_t grants_ = 0;
   std::uint64_t ports_ = 0;
   std::uint64_t own_gap_ms_ = 0;
-  std::optional<std::uint64_t> cleanup_log_;  // where the log stood when the case began to clean up
 };
 
-bool register_removal_monitor() {
+bool register_known_monitor() {
   runner::CaseInfo info;
-  info.id = kRemovalMonitor;
-  info.title = "Taking the device away after a case leaves the guest's kernel log clean.";
+  info.id = kKnownMonitor;
+  info.title = "The guest's kernel makes none of the complaints that are known of this peer.";
   info.role = Role::frontend;
   info.requirements = {&req::health_kernel_log_clean};
   info.monitor = true;
@@ -208,7 +190,7 @@ bool register_removal_monitor() {
 
 }  // namespace
 
-[[maybe_unused]] const bool removal_monitor_registered = register_removal_monitor();
+[[maybe_unused]] const bool known_monitor_registered = register_known_monitor();
 
 std::unique_ptr<runner::HealthProbe> make_health(const runner::RunContext& run) {
   return std::make_unique<AgentHealth>(run);

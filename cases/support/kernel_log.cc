@@ -1,5 +1,6 @@
 #include "cases/support/kernel_log.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -68,6 +69,27 @@ LogFinding judge_log(std::string_view text) {
     }
   }
   return finding;
+}
+
+SiftedLog sift_known(std::string_view text, const std::vector<std::string>& words) {
+  SiftedLog sifted;
+  while (!text.empty()) {
+    const auto start = text.find("[ cut here ]");
+    const auto end = start == std::string_view::npos ? start : text.find("[ end trace", start);
+    if (end == std::string_view::npos) break;
+    const auto line_end = std::min(text.find('\n', end), text.size() - 1) + 1;
+    const std::string_view complaint = text.substr(start, line_end - start);
+    const LogFinding finding = judge_log(complaint);
+    const bool known = finding.worst == LogTrouble::complaint &&
+                       std::any_of(words.begin(), words.end(), [&](const std::string& word) {
+                         return complaint.find(word) != std::string_view::npos;
+                       });
+    sifted.rest += text.substr(0, known ? start : line_end);
+    if (known) sifted.known.push_back(finding.lines.front());
+    text.remove_prefix(line_end);
+  }
+  sifted.rest += text;
+  return sifted;
 }
 
 }  // namespace displif_cts::cases

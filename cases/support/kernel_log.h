@@ -23,4 +23,13 @@ struct LogFinding {
 };
 LogFinding judge_log(std::string_view text);
 
+// A log without the complaints that are known.
+struct SiftedLog {
+  std::string rest;
+  std::vector<std::string> known;  // the first telling line of each complaint that was taken out
+};
+// A complaint reaches from "cut here" to "end trace" (kernel/panic.c, __warn), and is known if its
+// text holds one of `words`. Panics, oopses and hangs are never taken out.
+SiftedLog sift_known(std::string_view text, const std::vector<std::string>& words);
+
 }  // namespace displif_cts::cases

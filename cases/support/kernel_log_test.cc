@@ -36,5 +36,34 @@ TEST(KernelLog, a_flood_is_bounded) {
   EXPECT_EQ(judge_log(flood).lines.size(), 32U);
 }
 
+constexpr std::string_view kKnown =
+    "------------[ cut here ]------------\nWARNING: at lib/refcount.c:25\n known_function+0x1\n"
+    "---[ end trace 0 ]---\n";
+constexpr std::string_view kOther =
+    "------------[ cut here ]------------\nWARNING: at mm/memory.c:3\n other_function+0x1\n"
+    "---[ end trace 0 ]---\n";
+
+TEST(SiftKnown, takes_out_the_known_complaint_and_nothing_else) {
+  const std::string text = "a\n" + std::string(kKnown) + "b\n" + std::string(kOther) + "c\n";
+  const SiftedLog sifted = sift_known(text, {"known_function"});
+  ASSERT_EQ(sifted.known.size(), 1U);
+  EXPECT_EQ(sifted.known[0], "WARNING: at lib/refcount.c:25");
+  EXPECT_EQ(sifted.rest.find("known_function"), std::string::npos);
+  EXPECT_NE(sifted.rest.find("other_function"), std::string::npos);
+  EXPECT_EQ(judge_log(sifted.rest).worst, LogTrouble::complaint);
+}
+
+TEST(SiftKnown, never_takes_out_a_crash) {
+  const std::string text =
+      "[ cut here ]\nkernel BUG at mm/slub.c:1\n known_function+0x1\n[ end trace 0 ]\n";
+  EXPECT_TRUE(sift_known(text, {"known_function"}).known.empty());
+  EXPECT_EQ(sift_known(text, {"known_function"}).rest, text);
+}
+
+TEST(SiftKnown, leaves_a_complaint_without_end_alone) {
+  const std::string text = "[ cut here ]\nWARNING: x known_function\n";
+  EXPECT_EQ(sift_known(text, {"known_function"}).rest, text);
+}
+
 }  // namespace
 }  // namespace displif_cts::cases

@@ -20,7 +20,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kRetry{100};
 constexpr std::uint64_t kMaxLimitMs = 86'400'000;
 constexpr std::size_t kMaxGuestLine = 16u << 20;  // a guest decides what it sends
-constexpr std::size_t kMaxOutbox = 2 * kMaxPayload;
+constexpr std::size_t kMaxGuestOutbox = 2 * kMaxPayload;
 
 std::optional<std::uint16_t> parse_domid(const std::string& text) {
   const bool digits = !text.empty() && text.size() <= 5 &&
@@ -203,7 +203,7 @@ void GuestLink::send_waiting() {
 
 void GuestLink::request(std::string_view verb, const Request& original, const Reply& reply) {
   if (guest_.empty()) throw VerbError(ENOTCONN, "the agent was started without --guest");
-  if (under_way_.size() >= kMaxUnderWay || outbox_.size() > kMaxOutbox)
+  if (under_way_.size() >= kMaxUnderWay || outbox_.size() > kMaxGuestOutbox)
     throw VerbError(EAGAIN, "too much is under way to the guest");
   const auto peer = reply.peer();
   if (!peer) return;

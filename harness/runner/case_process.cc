@@ -183,10 +183,7 @@ Judgement run_case(const RunContext& run, const CaseInfo& info, const Hooks& hoo
     try {
       const auto health = hooks.make_health ? hooks.make_health(run) : nullptr;
       if (health) health->baseline();
-      const Ending ending = run_in_child(run, info, hooks, [&](const Json& record) {
-        if (health) health->see(record);
-        folding_sink(record);
-      });
+      const Ending ending = run_in_child(run, info, hooks, folding_sink);
       recorder.record("process", Json{{"exit_status", ending.exit_status},
                                       {"signal", ending.signal},
                                       {"timed_out", ending.timed_out}});

@@ -30,6 +30,11 @@ Peer Peer::from_json(const Json& descriptor) {
     if (!capability.is_string()) bad("capabilities is a list of words");
     peer.capabilities.insert(capability.get<std::string>());
   }
+  for (const auto& known : descriptor.value("known_complaints", Json::array())) {
+    if (!known.is_object() || !known.value("text", Json()).is_string())
+      bad("known_complaints is a list of {text, reason, reference}");
+    peer.known_complaints.push_back(known["text"].get<std::string>());
+  }
   const Json limits = descriptor.value("limits", Json::object());
   peer.max_connectors = limits.value("connectors", peer.max_connectors);
   const Json times = descriptor.value("times_ms", Json::object());

@@ -19,6 +19,9 @@ struct Peer {
   std::string version;
   std::set<Capability> capabilities;
   unsigned max_connectors = 1;
+  // Complaints of the peer's kernel that are known, each by a word of its text. They are judged by
+  // a monitor of their own, so that they neither redden every case nor hide another complaint.
+  std::vector<std::string> known_complaints;
   // The peer's own limits in time: how long it waits for a response, for a flip's event, and how
   // long it may take to let go of a device.
   std::chrono::milliseconds response{3000};
@@ -59,8 +62,6 @@ class HealthProbe {
   virtual ~HealthProbe() = default;
   // Before the case. Throws when the bed cannot be looked at.
   virtual void baseline() = 0;
-  // Every record of the case process, as it comes.
-  virtual void see(const Json& /*record*/) {}
   // After it: records checks of the health requirements and one `health` record.
   virtual void judge(trace::Recorder& recorder) = 0;
 };

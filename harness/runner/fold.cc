@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace displif_cts::runner {
 namespace {
 
@@ -39,6 +41,12 @@ std::string process_trouble(const Json& record) {
   return {};
 }
 
+int health_rank(const std::string& state) {
+  if (state == "crashed") return 3;
+  if (state == "hung") return 2;
+  return state == "unknown" ? 1 : 0;
+}
+
 }  // namespace
 
 void Fold::add(const Json& record) {
@@ -55,10 +63,7 @@ void Fold::add(const Json& record) {
   } else if (type == "process") {
     if (error_.empty()) error_ = process_trouble(record);
   } else if (type == "health") {
-    health_state_ = text_of(record, "state");
-    health_reason_ = text_of(record, "reason");
-    own_gap_ms_ = number_of(record, "own_gap_ms", 0);
-    tolerance_ms_ = number_of(record, "tolerance_ms", UINT64_MAX);
+    add_health(record);
   }
 }
 
@@ -74,6 +79,17 @@ void Fold::add_check(const Json& record) {
   } else if (level == "should" && first_warning_.empty()) {
     first_warning_ = failure_text(record);
   }
+}
+
+// A guest that was silent once has hung, even if it came back before the case was over.
+void Fold::add_health(const Json& record) {
+  const std::string state = text_of(record, "state");
+  if (health_rank(state) >= health_rank(health_state_)) {
+    health_state_ = state;
+    health_reason_ = text_of(record, "reason");
+  }
+  own_gap_ms_ = std::max(own_gap_ms_, number_of(record, "own_gap_ms", 0));
+  tolerance_ms_ = number_of(record, "tolerance_ms", tolerance_ms_);
 }
 
 std::optional<Judgement> Fold::judge_health() const {

@@ -30,6 +30,7 @@ class Fold {
 
  private:
   void add_check(const Json& record);
+  void add_health(const Json& record);
   std::optional<Judgement> judge_health() const;
   std::optional<Judgement> judge_checks() const;
   std::optional<std::string> unchecked() const;
@@ -37,8 +38,8 @@ class Fold {
 
   std::vector<std::string> named_;  // requirements of `begin`, in its order
   std::set<std::string> checked_;   // requirements with a check
-  std::string first_failure_;      // of a must or robust
-  std::string first_warning_;      // of a should
+  std::string first_failure_;       // of a must or robust
+  std::string first_warning_;       // of a should
   bool only_timed_failures_ = true;
   std::string error_;
   std::optional<std::string> skip_;

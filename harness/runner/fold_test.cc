@@ -67,6 +67,8 @@ INSTANTIATE_TEST_SUITE_P(
         FoldCase{"hang_outweighs_failure",
                  {begin({"a"}), check("a", false), health("hung")},
                  Verdict::hang},
+        FoldCase{"hung_once_is_hung", {begin({"a"}), check("a", true), health("hung"), health("ok")},
+                 Verdict::hang},
         FoldCase{"late_ourselves_is_no_hang",
                  {begin({"a"}), check("a", true), health("hung", 5000)},
                  Verdict::infra_error},

@@ -24,7 +24,7 @@ DOM0_MEMORY_MB = 640
 # TCG always, also where /dev/kvm exists: nested PV under KVM is not what the templates are made for.
 HARDWARE = [
     "-machine", "q35,memory-backend=ram", "-cpu", "max,smap=off", "-accel", "tcg,thread=multi",
-    "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+    "-smp", "1", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 ]  # fmt: skip
 
 # Fixed slots: Linux numbers vportNpM by virtio device, in the order of the bus.
