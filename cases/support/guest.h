@@ -95,6 +95,7 @@ class Guest {
 
  private:
   Result send(const std::string& verb, const Args& args, std::chrono::milliseconds limit);
+  bool answers_hello();
   [[noreturn]] void throw_silent(const std::string& verb, std::chrono::milliseconds limit);
 
   agent::Client& client_;

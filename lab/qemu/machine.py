@@ -24,7 +24,7 @@ DOM0_MEMORY_MB = 640
 # TCG always, also where /dev/kvm exists: nested PV under KVM is not what the templates are made for.
 HARDWARE = [
     "-machine", "q35,memory-backend=ram", "-cpu", "max,smap=off", "-accel", "tcg,thread=multi",
-    "-smp", "1", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+    "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 ]  # fmt: skip
 
 # Fixed slots: Linux numbers vportNpM by virtio device, in the order of the bus.
@@ -38,7 +38,7 @@ DEVICES = [
 # Mitigations and scrubbing cost seconds under emulation and protect nobody here; 64 frames as in the guest's config.
 XEN_COMMAND_LINE = (
     f"console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={DOM0_MEMORY_MB}M,max:{DOM0_MEMORY_MB}M "
-    "dom0_max_vcpus=1 gnttab_max_frames=64 spec-ctrl=no xpti=no pv-l1tf=no bootscrub=0 cpufreq=none"
+    "dom0_max_vcpus=1 dom0_vcpus_pin gnttab_max_frames=64 spec-ctrl=no xpti=no pv-l1tf=no bootscrub=0 cpufreq=none"
 )
 # For dom0 only, as it is not what is tested: no zeroing of every page, no security modules, no self-tests of ciphers.
 DOM0_COMMAND_LINE = (
