@@ -40,8 +40,16 @@ def bed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> fakes.FakeBed:
     return bed
 
 
+def nothing_expected(tmp_path: Path) -> str:
+    """The peer's own expectations are about cases that the fake bed does not have."""
+    tmp_path.mkdir(exist_ok=True)
+    file = tmp_path / "nothing-expected.yaml"
+    file.write_text("[]\n")
+    return str(file)
+
+
 def run(tmp_path: Path, *options: str) -> int:
-    return cli.main(["run", "--out", str(tmp_path / "out"), *options])
+    return cli.main(["run", "--out", str(tmp_path / "out"), "--expectations", nothing_expected(tmp_path), *options])
 
 
 def test_a_good_run(bed: fakes.FakeBed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,8 +130,10 @@ def test_a_second_run_into_the_same_folder_is_refused(bed: fakes.FakeBed, tmp_pa
 
 
 def test_two_runs_at_once_keep_apart(bed: fakes.FakeBed, tmp_path: Path) -> None:
+    options = lab_run.RunOptions(jobs=2, expectations=Path(nothing_expected(tmp_path)))
+
     def one(name: str) -> None:
-        prepared = lab_run.prepare(lab_run.RunOptions(jobs=2), Progress(quiet=True))
+        prepared = lab_run.prepare(options, Progress(quiet=True))
         folder = lab_run.make_folder(tmp_path / name)
         lab_run.execute(prepared, bed, bed.facts(), folder, lambda *_: None)
 
@@ -202,12 +212,13 @@ run.load_suite = lambda runner, role: fakes.suite("frontend.ring.a", "frontend.r
 cli_run.fetching = nullcontext
 cli_run.open_bed = lambda prepared, progress: {bed}
 {more}
-sys.exit(cli.main(["run", "--out", {out!r}]))
+sys.exit(cli.main(["run", "--out", {out!r}, "--expectations", {expected!r}]))
 """
 
 
 def program(tmp_path: Path, more: str, bed: str) -> list[str]:
-    text = DRIVER.format(root=str(ROOT), bed=bed, more=textwrap.dedent(more), out=str(tmp_path / "out"))
+    text = DRIVER.format(root=str(ROOT), bed=bed, more=textwrap.dedent(more), out=str(tmp_path / "out"),
+                         expected=nothing_expected(tmp_path))
     return [sys.executable, "-c", text]
 
 

@@ -43,6 +43,7 @@ TABLE: dict[str, tuple[Records, str]] = {
     "failure_outweighs_error": ([begin("a"), check("a", False), ERROR], "fail"),
     "crash_outweighs_all": ([begin("a"), check("a", False), ERROR, health("crashed")], "crash"),
     "hang_outweighs_failure": ([begin("a"), check("a", False), health("hung")], "hang"),
+    "hung_once_is_hung": ([begin("a"), check("a", True), health("hung"), health("ok")], "hang"),
     "late_ourselves_is_no_hang": ([begin("a"), check("a", True), health("hung", 5000)], "infra-error"),
     "late_ourselves_is_no_timed_failure":
         ([begin("a"), check("a", False, "must", True), health("ok", 5000)], "infra-error"),
