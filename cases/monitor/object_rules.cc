@@ -11,6 +11,9 @@ namespace displif_cts::cases::monitor {
 namespace {
 
 constexpr std::string_view kMonitor = "frontend.monitor.object-lifetime";
+// Apart from the others, so that what a driver is known for does not hide the rest.
+constexpr std::string_view kDestroyedBuffers = "frontend.monitor.destroyed-buffers";
+constexpr std::string_view kFlippedConnectors = "frontend.monitor.flipped-connectors";
 constexpr std::string_view kCookies = "frontend.monitor.cookies";
 
 // Where an object stands, as far as requests and answers tell. An answer that never comes leaves it
@@ -99,9 +102,11 @@ class Lifetime : public Rule {
   void report(trace::Recorder& recorder) const override {
     for (const Tally* tally : {&dbuf_unique_, &fb_unique_}) tally->report(recorder, kCookies);
     for (const Tally* tally :
-         {&destroy_existing_, &destroy_after_detach_, &attach_buffer_, &detach_attached_,
-          &config_attached_, &flip_attached_, &displayed_kept_, &flip_configured_})
+         {&destroy_after_detach_, &attach_buffer_, &detach_attached_, &config_attached_,
+          &flip_attached_, &displayed_kept_})
       tally->report(recorder, kMonitor);
+    destroy_existing_.report(recorder, kDestroyedBuffers);
+    flip_configured_.report(recorder, kFlippedConnectors);
   }
 
  private:
