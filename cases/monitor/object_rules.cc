@@ -101,9 +101,8 @@ class Lifetime : public Rule {
 
   void report(trace::Recorder& recorder) const override {
     for (const Tally* tally : {&dbuf_unique_, &fb_unique_}) tally->report(recorder, kCookies);
-    for (const Tally* tally :
-         {&destroy_after_detach_, &attach_buffer_, &detach_attached_, &config_attached_,
-          &flip_attached_, &displayed_kept_})
+    for (const Tally* tally : {&destroy_after_detach_, &attach_buffer_, &detach_attached_,
+                               &config_attached_, &flip_attached_, &displayed_kept_})
       tally->report(recorder, kMonitor);
     destroy_existing_.report(recorder, kDestroyedBuffers);
     flip_configured_.report(recorder, kFlippedConnectors);
