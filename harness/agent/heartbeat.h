@@ -12,7 +12,7 @@ namespace displif_cts::agent {
 
 class Heartbeat {
  public:
-  static constexpr std::uint64_t kTickNs = 10'000'000;
+  static constexpr std::uint64_t kTickNs = 50'000'000;
 
   // `realtime`: above all other programs of the domain (SCHED_FIFO, where that is allowed), so that
   // only time lost in the kernel or outside of the domain shows.
