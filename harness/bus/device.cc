@@ -37,13 +37,6 @@ DeviceInstance::DeviceInstance(xen::Store store, DeviceConfig config)
                                 std::to_string(config_.connectors.size()) + " connectors");
   }
   create();
-  try {
-    frontend_watch_ = store_.watch(paths_.frontend);
-    backend_watch_ = store_.watch(paths_.backend);
-  } catch (const xen::Error&) {
-    destroy();
-    throw;
-  }
 }
 
 DeviceInstance::~DeviceInstance() {
@@ -102,6 +95,8 @@ void DeviceInstance::observe(Side side) {
 }
 
 bool DeviceInstance::await(const std::function<bool()>& done, xen::Deadline deadline) {
+  if (!frontend_watch_) frontend_watch_ = store_.watch(paths_.frontend);
+  if (!backend_watch_) backend_watch_ = store_.watch(paths_.backend);
   for (;;) {
     observe(Side::frontend);
     observe(Side::backend);
@@ -144,6 +139,16 @@ bool DeviceInstance::begin_removal(RemoveOrder order) {
     }
     return true;
   });
+}
+
+void DeviceInstance::remove_frontend() { store_.remove(paths_.frontend); }
+
+void DeviceInstance::discard() {
+  for (const std::string* path : {&paths_.frontend, &paths_.libxl, &paths_.backend})
+    store_.remove(*path);
+  frontend_watch_.reset();
+  backend_watch_.reset();
+  destroyed_ = true;
 }
 
 void DeviceInstance::destroy() {

@@ -81,6 +81,11 @@ class DeviceInstance {
   // the frontend's nodes go; then the backend gets online = 0 and, unless it is Closed, state
   // Closing. False: the backend's state node was already gone.
   bool begin_removal(RemoveOrder order = RemoveOrder::polite);
+  // Only the frontend's directory.
+  void remove_frontend();
+  // All three directories, without the parents that become empty: what a test leaves behind does
+  // not have to look as if the tool stack had been there.
+  void discard();
   // The second half (libxl__device_destroy): removes the frontend's directory, libxl's record and
   // the backend's, each with the parents that become empty.
   void destroy();

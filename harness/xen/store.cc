@@ -153,26 +153,37 @@ void Watch::reset() noexcept {
   handle_.reset();
 }
 
-Store Store::open() {
+namespace {
+
+std::shared_ptr<xs_handle> connect() {
   xs_handle* handle = xs_open(XS_UNWATCH_FILTER);
   if (handle == nullptr) throw Error("xs_open", "XenStore", errno);
-  return Store(std::shared_ptr<xs_handle>(handle, [](xs_handle* h) { xs_close(h); }));
+  return {handle, [](xs_handle* h) { xs_close(h); }};
 }
 
-Watch Store::watch(const std::string& path) { return Watch(handle_, path); }
+}  // namespace
+
+Store Store::open() { return Store(connect()); }
+
+const std::shared_ptr<xs_handle>& Store::watching() {
+  if (!watching_) watching_ = connect();
+  return watching_;
+}
+
+Watch Store::watch(const std::string& path) { return Watch(watching(), path); }
 
 std::optional<WatchEvent> Store::next_event(Deadline deadline) {
   const int descriptor = fd();
   for (;;) {
-    const Owned<char*> event(xs_check_watch(handle_.get()));
+    const Owned<char*> event(xs_check_watch(watching().get()));
     if (event) return WatchEvent{event.get()[XS_WATCH_PATH], event.get()[XS_WATCH_TOKEN]};
     if (errno != EAGAIN) throw Error("xs_check_watch", "XenStore", errno);
     if (!wait_readable(descriptor, deadline)) return std::nullopt;
   }
 }
 
-int Store::fd() const {
-  const int descriptor = xs_fileno(handle_.get());
+int Store::fd() {
+  const int descriptor = xs_fileno(watching().get());
   if (descriptor < 0) throw Error("xs_fileno", "XenStore", errno);
   return descriptor;
 }

@@ -1,9 +1,10 @@
 // XenStore over libxenstore.
 //
-// One Store is one connection. Use it from one thread at a time: its transactions and its watch
-// events belong to the connection, and next_event() hands out the events of all of its watches.
-// Give every thread a Store of its own. libxenstore reads watch events in a thread that it starts
-// itself, so open Stores after fork(), never before.
+// One Store is one connection, and a second one for its watches from the first of them on:
+// libxenstore reads a connection that has a watch in a thread of its own, through which every
+// answer would have to go, too. Use a Store from one thread at a time: next_event() hands out the
+// events of all of its watches. Give every thread a Store of its own, and open it after fork(),
+// never before.
 #pragma once
 
 #include <cerrno>
@@ -134,7 +135,7 @@ class Store : public StoreAccess {
   std::optional<WatchEvent> next_event(Deadline deadline);
 
   // Becomes readable when next_event has something. For poll(2) only.
-  int fd() const;
+  int fd();
 
   // "/local/domain/N"; the domain need not exist.
   std::string domain_path(DomId domain) const;
@@ -143,6 +144,8 @@ class Store : public StoreAccess {
 
  private:
   explicit Store(std::shared_ptr<xs_handle> handle) : StoreAccess(std::move(handle), 0) {}
+
+  const std::shared_ptr<xs_handle>& watching();  // the connection of the watches
 
   Transaction begin();
   bool end(std::uint32_t transaction, bool abort, bool last_attempt);  // false: run it again
@@ -164,6 +167,8 @@ class Store : public StoreAccess {
       }
     }
   };
+
+  std::shared_ptr<xs_handle> watching_;
 };
 
 }  // namespace displif_cts::xen
