@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "cases/support/kernel_log.h"
+
 namespace displif_cts::cases {
 namespace {
 
@@ -20,9 +24,10 @@ Json json_of(const std::string& verb, const Args& args) {
 }  // namespace
 
 Result Guest::send(const std::string& verb, const Args& args, std::chrono::milliseconds limit) {
+  if (!lost_.empty()) throw GuestSilent(lost_);
   Json answer;
   try {
-    answer = client_.try_call("guest." + verb, args, limit);
+    answer = await(client_.start_limited("guest." + verb, args, limit), verb, limit);
   } catch (const agent::Error& error) {
     if (error.silent()) throw_silent(verb, limit);
     throw;
@@ -38,6 +43,25 @@ Result Guest::send(const std::string& verb, const Args& args, std::chrono::milli
   return result;
 }
 
+// A program whose call crashed in the kernel never gets its answer: no need to wait for it.
+Json Guest::await(const agent::Client::Ticket& ticket, const std::string& verb,
+                  std::chrono::milliseconds limit) {
+  constexpr std::chrono::milliseconds kLook = std::chrono::seconds(1);
+  constexpr std::chrono::milliseconds kAnswer = std::chrono::seconds(2);
+  // The agent says so itself when the limit is over.
+  for (auto left = limit; left > kLook; left -= kLook) {
+    if (auto answer = client_.poll(ticket, kLook)) return std::move(*answer);
+    const std::string log = client_.call("guest-log", {{"offset", "0"}}).value("text", "");
+    if (judge_log(log).worst != LogTrouble::crash) continue;
+    if (auto answer = client_.poll(ticket, kLook)) return std::move(*answer);
+    lost_ = fmt::format("the guest's kernel crashed, and `{}` was not answered", verb);
+    recorder_.message(trace::Kind::guest, trace::Direction::none,
+                      Json{{"call", verb}, {"silent", "its kernel crashed"}});
+    throw GuestSilent(lost_);
+  }
+  return client_.wait(ticket, std::min(limit, kLook) + kAnswer);
+}
+
 void Guest::throw_silent(const std::string& verb, std::chrono::milliseconds limit) {
   recorder_.message(trace::Kind::guest, trace::Direction::none,
                     Json{{"call", verb}, {"silent_ms", limit.count()}});
@@ -45,8 +69,10 @@ void Guest::throw_silent(const std::string& verb, std::chrono::milliseconds limi
       fmt::format("the guest did not answer `{}` within {} ms", verb, limit.count());
   // One call may wait for the backend, or be lost with the exerciser. The guest hangs when `hello`,
   // which waits for nothing, is not answered either.
-  if (verb == "hello" || !answers_hello())
+  if (verb == "hello" || !answers_hello()) {
     recorder_.record("health", Json{{"state", "hung"}, {"reason", text}});
+    lost_ = text;
+  }
   throw GuestSilent(text);
 }
 

@@ -59,8 +59,9 @@ class Guest {
  public:
   Guest(agent::Client& client, trace::Recorder& recorder) : client_(client), recorder_(recorder) {}
 
-  // Any verb of the exerciser. Throws GuestSilent after `limit`, std::runtime_error when the
-  // exerciser does not know the verb.
+  // Any verb of the exerciser. Throws GuestSilent after `limit`, or at once when the guest was
+  // silent before or its kernel has crashed; std::runtime_error when the exerciser does not know
+  // the verb.
   Result call(const std::string& verb, const Args& args = {},
               std::chrono::milliseconds limit = std::chrono::seconds(15));
   // As call(), but an error of the call ends the case: arrangement, not judgement.
@@ -71,6 +72,8 @@ class Guest {
   void start(const std::string& name, const std::string& verb, const Args& args = {});
   Result finish(const std::string& name,
                 std::chrono::milliseconds limit = std::chrono::seconds(15));
+  // Whether it has been found silent or crashed.
+  bool lost() const { return !lost_.empty(); }
 
   // Opens the display device (waits until the guest has made it, at most `limit`).
   void open(const std::string& fd = "card",
@@ -95,11 +98,14 @@ class Guest {
 
  private:
   Result send(const std::string& verb, const Args& args, std::chrono::milliseconds limit);
+  Json await(const agent::Client::Ticket& ticket, const std::string& verb,
+             std::chrono::milliseconds limit);
   bool answers_hello();
   [[noreturn]] void throw_silent(const std::string& verb, std::chrono::milliseconds limit);
 
   agent::Client& client_;
   trace::Recorder& recorder_;
+  std::string lost_;  // why the guest will not answer any more
 };
 
 }  // namespace displif_cts::cases

@@ -82,10 +82,15 @@ Json Client::call(std::string_view verb, const Args& args, milliseconds limit,
 Json Client::try_call(std::string_view verb, const Args& args, milliseconds limit,
                       std::string_view payload) {
   if (!verb.starts_with("guest.")) return wait(start(verb, args, payload), limit);
+  return wait(start_limited(verb, args, limit, payload), limit + kAgentGrace);
+}
+
+Client::Ticket Client::start_limited(std::string_view verb, const Args& args, milliseconds limit,
+                                     std::string_view payload) {
   Args limited = args;
   if (std::none_of(args.begin(), args.end(), [](const auto& a) { return a.first == "limit_ms"; }))
     limited.emplace_back("limit_ms", std::to_string(limit.count()));
-  return wait(start(verb, limited, payload), limit + kAgentGrace);
+  return start(verb, limited, payload);
 }
 
 Client::Ticket Client::start(std::string_view verb, const Args& args, std::string_view payload) {
@@ -118,6 +123,14 @@ void Client::send(std::string_view octets, std::string_view verb) {
 }
 
 Json Client::wait(const Ticket& ticket, milliseconds limit) {
+  if (auto answer = poll(ticket, limit)) return std::move(*answer);
+  const std::lock_guard lock(mutex_);
+  wanted_.erase(ticket.seq_);
+  throw Error(ticket.verb_, "ETIMEDOUT",
+              "no answer from the agent within " + std::to_string(limit.count()) + " ms", nullptr);
+}
+
+std::optional<Json> Client::poll(const Ticket& ticket, milliseconds limit) {
   const Clock::time_point deadline = Clock::now() + limit;
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -127,12 +140,7 @@ Json Client::wait(const Ticket& ticket, milliseconds limit) {
       return answer;
     }
     if (!broken_.empty()) throw Error(ticket.verb_, "EPIPE", broken_, nullptr);
-    if (Clock::now() >= deadline) {
-      wanted_.erase(ticket.seq_);
-      throw Error(ticket.verb_, "ETIMEDOUT",
-                  "no answer from the agent within " + std::to_string(limit.count()) + " ms",
-                  nullptr);
-    }
+    if (Clock::now() >= deadline) return std::nullopt;
     if (reading_) {
       changed_.wait_until(lock, deadline);
       continue;
@@ -150,7 +158,7 @@ Json Client::wait(const Ticket& ticket, milliseconds limit) {
 void Client::read_answers(Clock::time_point deadline) {
   const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
   pollfd wanted{fd_.get(), POLLIN, 0};
-  if (poll(&wanted, 1, static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000))) <= 0)
+  if (::poll(&wanted, 1, static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000))) <= 0)
     return;
   char chunk[65536];
   const ssize_t count = recv(fd_.get(), chunk, sizeof chunk, 0);

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -70,7 +71,12 @@ class Client {
     std::uint64_t seq_ = 0;
     std::string verb_;
   };
+  // A call to the guest, which the agent ends after `limit`.
+  Ticket start_limited(std::string_view verb, const Args& args, std::chrono::milliseconds limit,
+                       std::string_view payload = {});
   Ticket start(std::string_view verb, const Args& args = {}, std::string_view payload = {});
+  // The answer, if it comes within `limit`; may be called again with the same ticket until then.
+  std::optional<Json> poll(const Ticket& ticket, std::chrono::milliseconds limit);
   // Throws Error when there is no answer within `limit`; a late one is then dropped.
   Json wait(const Ticket& ticket, std::chrono::milliseconds limit);
 

@@ -3,9 +3,12 @@
 // with.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
+#include <type_traits>
 
 namespace displif_cts::pattern {
 
@@ -28,6 +31,14 @@ constexpr std::uint8_t octet(std::uint64_t seed, std::uint64_t offset) {
 // The octets from `offset` on.
 constexpr void octets(std::uint64_t seed, std::uint64_t offset, std::span<std::uint8_t> out) {
   std::size_t at = 0;
+  if constexpr (std::endian::native == std::endian::little) {
+    if (!std::is_constant_evaluated() && offset % 8 == 0) {
+      for (; at + 8 <= out.size(); at += 8) {
+        const std::uint64_t bits = word(seed, (offset + at) / 8);
+        std::memcpy(out.data() + at, &bits, 8);
+      }
+    }
+  }
   while (at < out.size()) {
     std::uint64_t bits = word(seed, (offset + at) / 8) >> ((offset + at) % 8 * 8);
     const std::size_t left = 8 - static_cast<std::size_t>((offset + at) % 8);
@@ -43,6 +54,15 @@ constexpr void octets(std::uint64_t seed, std::uint64_t offset, std::span<std::u
 constexpr std::size_t first_difference(std::uint64_t seed, std::uint64_t offset,
                                        std::span<const std::uint8_t> seen) {
   std::size_t at = 0;
+  if constexpr (std::endian::native == std::endian::little) {
+    if (!std::is_constant_evaluated() && offset % 8 == 0) {
+      for (std::uint64_t bits = 0; at + 8 <= seen.size(); at += 8) {
+        std::memcpy(&bits, seen.data() + at, 8);
+        bits ^= word(seed, (offset + at) / 8);
+        if (bits != 0) return at + static_cast<std::size_t>(std::countr_zero(bits)) / 8;
+      }
+    }
+  }
   while (at < seen.size()) {
     std::uint64_t bits = word(seed, (offset + at) / 8) >> ((offset + at) % 8 * 8);
     const std::size_t left = 8 - static_cast<std::size_t>((offset + at) % 8);

@@ -34,11 +34,13 @@ TEST(Pattern, a_piece_is_the_same_as_in_the_whole) {
 }
 
 TEST(Pattern, a_single_wrong_octet_is_found) {
-  for (std::size_t wrong = 0; wrong < 40; ++wrong) {
-    std::vector<std::uint8_t> all(40);
-    octets(3, 5, all);
-    all[wrong] ^= 0x10;
-    EXPECT_EQ(first_difference(3, 5, all), wrong);
+  for (const std::uint64_t offset : {5U, 8U}) {
+    for (std::size_t wrong = 0; wrong < 43; ++wrong) {
+      std::vector<std::uint8_t> all(43);
+      octets(3, offset, all);
+      all[wrong] ^= 0x10;
+      EXPECT_EQ(first_difference(3, offset, all), wrong);
+    }
   }
 }
 

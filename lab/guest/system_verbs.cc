@@ -129,6 +129,30 @@ Json sysctl(const Arguments& args) {
   return {{"value", read_optional(path)}};
 }
 
+// Linux then says again what it says only once (kernel/panic.c, clear_warn_once).
+Json clear_warn_once() {
+  agent::write_existing("/sys/kernel/debug/clear_warn_once", "1");
+  return nullptr;
+}
+
+// Linux takes a device out of sysfs when its driver has let go of it. There, device/vdispl/0 is
+// called vdispl-0 (drivers/xen/xenbus/xenbus_probe_frontend.c, frontend_bus_id).
+Json await_no_device(const Arguments& args) {
+  std::string name = args.text("path");
+  if (!name.starts_with("device/") || std::count(name.begin(), name.end(), '/') != 2)
+    throw VerbError(EINVAL, "argument path= is not device/TYPE/ID");
+  name.erase(0, name.find('/') + 1);
+  name[name.find('/')] = '-';
+  const auto limit = std::chrono::steady_clock::now() +
+                     milliseconds(args.number_or("timeout_ms", 1000, 86'400'000));
+  while (exists("/sys/bus/xen/devices/" + name)) {
+    if (std::chrono::steady_clock::now() >= limit)
+      throw VerbError(ETIMEDOUT, "the device " + name + " is still there");
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  return nullptr;
+}
+
 Json taint() {
   const std::uint64_t bits =
       std::strtoull(read_file("/proc/sys/kernel/tainted").c_str(), nullptr, 10);
@@ -184,6 +208,9 @@ void add_system_verbs(VerbTable& table) {
   table.add({"modules", {}, {}}, [](const Request&) { return list_modules(); });
   table.add({"xen", {}, {}}, [](const Request&) { return agent::describe_xen(); });
   table.add({"sysctl", {"key"}, {"value"}}, [](const Request& r) { return sysctl(r.args); });
+  table.add({"await-no-device", {"path"}, {"timeout_ms"}},
+            [](const Request& r) { return await_no_device(r.args); });
+  table.add({"clear-warn-once", {}, {}}, [](const Request&) { return clear_warn_once(); });
   table.add({"taint", {}, {}}, [](const Request&) { return taint(); });
   table.add({"sysrq", {"key"}, {}}, [](const Request& r) { return sysrq(r.args.text("key")); });
   table.add({"panic", {}, {}}, [](const Request&) { return sysrq("c"); });
