@@ -109,6 +109,15 @@ bool FakeBackend::remove_device(Deadline deadline) {
   return static_cast<bool>(gone);
 }
 
+void FakeBackend::unplug(const std::function<void()>& until_gone) {
+  service_->run([&] { service_->remove_frontend(); });
+  until_gone();
+  service_->run([&] {
+    service_->vanish();
+    service_->discard_device();
+  });
+}
+
 const bus::DevicePaths& FakeBackend::paths() const { return service_->paths; }
 
 void FakeBackend::follow_frontend(bool follow) {

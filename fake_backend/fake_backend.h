@@ -186,6 +186,10 @@ class FakeBackend {
   // As the tool stack unplugs: shutdown(), wait until the frontend is Closed or its node gone (at
   // most until `deadline`), remove the nodes. Returns whether the frontend got there.
   bool remove_device(xen::Deadline deadline);
+  // The quick way out: the frontend's nodes go first. While `until_gone` runs, the backend's stay,
+  // in state InitWait, where Linux's driver looks for it as it lets go of a device
+  // (drivers/gpu/drm/xen/xen_drm_front.c, xen_drv_remove). Then the rest goes.
+  void unplug(const std::function<void()>& until_gone);
   const bus::DevicePaths& paths() const;
   // Switches whether frontend states are acted on (connect, tear down, recover). On by default.
   void follow_frontend(bool follow);

@@ -195,8 +195,21 @@ void FakeBackend::Service::create_device(const std::function<void(bus::DeviceCon
 
 void FakeBackend::Service::destroy_device() { instance_.reset(); }
 
+void FakeBackend::Service::discard_device() {
+  if (instance_) instance_->discard();
+  instance_.reset();
+}
+
 void FakeBackend::Service::begin_removal() {
   if (instance_) instance_->begin_removal(bus::RemoveOrder::polite);
+}
+
+void FakeBackend::Service::remove_frontend() {
+  if (!instance_) return;
+  follow = false;
+  instance_->remove_frontend();
+  tear_down("the device is unplugged");
+  go(State::init_wait);
 }
 
 void FakeBackend::Service::start() {

@@ -46,7 +46,9 @@ class FakeBackend::Service {
   // All below: on the service thread, by run().
   void create_device(const std::function<void(bus::DeviceConfig&)>& change);
   void destroy_device();
+  void discard_device();
   void begin_removal();
+  void remove_frontend();  // and give the connection up: InitWait
   void start();
   void vanish();
   void shut_down();

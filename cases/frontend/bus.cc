@@ -160,15 +160,14 @@ FRONTEND_CASE(BackendCloses,
   require(check(req::bus_close_removes_channels, guest_ports() > ports_before,
                 {"more open channels with the device than without"}, "as many"));
   backend.shutdown();
-  const auto state =
-      await_any_state(backend, {State::closed, State::initialising}, after_removal_limit());
+  const Deadline limit = after_removal_limit();
+  const auto state = await_any_state(backend, {State::closed, State::initialising}, limit);
   check_timed(req::bus_close_final_state, state.has_value(), {"Closed", "Initialising"},
               state_text(backend));
   const Result opened = guest.call("open", {{"name", "late"}, {"timeout_ms", "0"}});
   check(req::bus_close_removes_device, !opened.ok, {"the device cannot be opened"},
         "it was opened");
-  const std::uint64_t ports =
-      settle([this] { return guest_ports(); }, ports_before, after_removal_limit());
+  const std::uint64_t ports = settle([this] { return guest_ports(); }, ports_before, limit);
   check_timed(req::bus_close_removes_channels, ports <= ports_before,
               {fmt::format("at most {} open channels", ports_before)}, std::to_string(ports));
 }
@@ -188,12 +187,11 @@ FRONTEND_CASE(BackendClosesEarly,
   require(check(req::bus_close_removes_channels, guest_ports() > ports_before,
                 {"more open channels with the device than without"}, "as many"));
   backend.shutdown();
-  const auto state =
-      await_any_state(backend, {State::closed, State::initialising}, after_removal_limit());
+  const Deadline limit = after_removal_limit();
+  const auto state = await_any_state(backend, {State::closed, State::initialising}, limit);
   check_timed(req::bus_close_final_state, state.has_value(), {"Closed", "Initialising"},
               state_text(backend));
-  const std::uint64_t ports =
-      settle([this] { return guest_ports(); }, ports_before, after_removal_limit());
+  const std::uint64_t ports = settle([this] { return guest_ports(); }, ports_before, limit);
   check_timed(req::bus_close_removes_channels, ports <= ports_before,
               {fmt::format("at most {} open channels", ports_before)}, std::to_string(ports));
 }

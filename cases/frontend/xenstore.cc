@@ -44,9 +44,8 @@ std::vector<std::pair<CaseSpec, unsigned>> transport_specs() {
 FRONTEND_CASES(Transport, unsigned, transport_specs()) {
   if (peer().max_connectors < param) GTEST_SKIP() << "the peer has fewer connectors";
   // The fake maps what it is given and binds to it before it is connected.
-  connect(with_connectors(param));
+  const std::string device = connect(with_connectors(param)).paths().frontend;
   xen::Store store = xen::Store::open();
-  const std::string device = store.domain_path(guest_domain()) + "/device/vdispl/0";
   std::map<std::uint32_t, std::string> references;
   std::map<std::uint32_t, std::string> ports;
   for (unsigned connector = 0; connector < param; ++connector) {
@@ -78,10 +77,9 @@ FRONTEND_CASE(Version,
                                   req::xenstore_version_published)}) {
   fake_backend::Options options;
   options.versions = {1, 2};
-  connect(options);
+  const std::string device = connect(options).paths().frontend;
   xen::Store store = xen::Store::open();
-  const auto text = store.read(store.domain_path(guest_domain()) + "/device/vdispl/0/" +
-                               std::string(displif::node::kVersion));
+  const auto text = store.read(device + "/" + std::string(displif::node::kVersion));
   check(req::xenstore_version_published, text.has_value(), {"a node `version`"},
         text ? "version = " + *text : "no node `version`");
   // Without the node version 1 is in use, which the backend offers.

@@ -47,7 +47,7 @@ void add(const char* id, const Requirement& requirement, std::function<void()> b
 class ScriptedHealth : public HealthProbe {
  public:
   void baseline() override {}
-  void judge(trace::Recorder& recorder) override {
+  bool judge(trace::Recorder& recorder, bool) override {
     const std::string& id = recorder.case_id();
     const char* state = id.starts_with("meta.crash")     ? "crashed"
                         : id.starts_with("meta.hang")    ? "hung"
@@ -58,6 +58,7 @@ class ScriptedHealth : public HealthProbe {
                                    {"own_gap_ms", id.ends_with("late-ourselves") ? 5000U : 0U},
                                    {"peer_gap_ms", 0U},
                                    {"tolerance_ms", 1000U}});
+    return std::string_view(state) == "ok";
   }
 };
 

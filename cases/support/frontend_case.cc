@@ -38,9 +38,8 @@ FrontendCase::FrontendCase()
 
 FrontendCase::~FrontendCase() = default;
 
-// Programs of the guest let go first, as they do before an orderly unplug; then each device goes as
-// the tool stack takes it away. What stays behind after that is the peer's leak, and health's to
-// find.
+// Programs of the guest let go first, as they do before an orderly unplug; then each device is
+// unplugged. What stays behind after that is the peer's leak, and health's to find.
 void FrontendCase::TearDown() {
   try {
     if (guest_answers()) guest.call("close-all", {}, peer().response + seconds(20));
@@ -49,14 +48,26 @@ void FrontendCase::TearDown() {
   }
   for (auto& device : devices_) {
     device->clear_faults();
-    if (!device->remove_device(after_removal_limit()))
-      recorder().log("clean-up: the frontend did not let go of the device in time");
+    device->unplug([&] { await_gone(device->paths()); });
   }
   devices_.clear();
 }
 
+// Until the peer has let go of the device, as far as it can tell.
+void FrontendCase::await_gone(const bus::DevicePaths& paths) {
+  if (guest.lost()) return;
+  try {
+    guest.call("await-no-device",
+               {{"path", paths.frontend.substr(paths.frontend.find("device/"))},
+                {"timeout_ms", std::to_string(peer().removal.count())}},
+               peer().removal + seconds(5));
+  } catch (const std::exception& error) {
+    recorder().log(fmt::format("clean-up: {}", error.what()));
+  }
+}
+
 FakeBackend& FrontendCase::create_device(fake_backend::Options options) {
-  const auto id = static_cast<std::uint16_t>(devices_.size());
+  const auto id = static_cast<std::uint16_t>(context_.run.first_device + devices_.size());
   devices_.push_back(
       std::make_unique<FakeBackend>(guest_domain(), id, std::move(options), recorder()));
   devices_.back()->create_device();
@@ -129,7 +140,7 @@ std::uint64_t FrontendCase::settle(const std::function<std::uint64_t()>& count, 
                                    Deadline deadline) {
   std::uint64_t now = count();
   while (now > limit && xen::Clock::now() < deadline) {
-    std::this_thread::sleep_for(milliseconds(10));
+    std::this_thread::sleep_for(milliseconds(50));
     now = count();
   }
   return now;
@@ -150,7 +161,7 @@ std::optional<bus::State> FrontendCase::await_any_state(FakeBackend& backend,
     const auto now = backend.frontend_state();
     if (now && std::find(states.begin(), states.end(), *now) != states.end()) return now;
     if (xen::Clock::now() >= deadline) return std::nullopt;
-    std::this_thread::sleep_for(milliseconds(5));
+    std::this_thread::sleep_for(milliseconds(20));
   }
 }
 

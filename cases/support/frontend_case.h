@@ -70,8 +70,8 @@ class FrontendCase : public testing::Test {
 
   // --- arrangement ------------------------------------------------------------------------------
 
-  // A new device, created as the tool stack does and not served yet. The case may have several;
-  // ids count from 0. All are removed at the end.
+  // A new device, created as the tool stack does and not served yet. The case may have several,
+  // with ids that no other case of the run uses. All are removed at the end.
   FakeBackend& create_device(fake_backend::Options options = {});
   // A new device, served, and connected. If the peer does not connect, that fails the case.
   FakeBackend& connect(fake_backend::Options options = {});
@@ -137,7 +137,7 @@ class FrontendCase : public testing::Test {
   std::uint64_t settle(const std::function<std::uint64_t()>& count, std::uint64_t limit,
                        Deadline deadline);
   // Whether the guest's exerciser still answers.
-  bool guest_answers(milliseconds limit = seconds(5));
+  bool guest_answers(milliseconds limit = seconds(3));
   // Until the frontend's state is one of `states`: which; none at the deadline.
   std::optional<bus::State> await_any_state(FakeBackend& backend,
                                             std::initializer_list<bus::State> states,
@@ -157,6 +157,8 @@ class FrontendCase : public testing::Test {
   xen::DomId guest_domain() const { return xen::DomId{context_.run.domain}; }
 
  private:
+  void await_gone(const bus::DevicePaths& paths);
+
   static std::string text(const std::string& value) { return value; }
   static std::string text(const char* value) { return value; }
   template <class T>

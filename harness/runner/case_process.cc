@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -86,24 +87,48 @@ struct Ending {
 // Splits the child's bytes into records. A line that is no record is the case's own defect.
 class RecordReader {
  public:
-  explicit RecordReader(const trace::Sink& sink) : sink_(sink) {}
+  RecordReader(Fold& fold, const Outlet& outlet) : fold_(fold), outlet_(outlet) {}
 
   void take(std::string_view bytes) {
     pending_ += bytes;
-    std::size_t start = 0;
-    for (std::size_t end; (end = pending_.find('\n', start)) != std::string::npos; start = end + 1)
-      sink_(Json::parse(pending_.substr(start, end - start)));
-    pending_.erase(0, start);
+    const std::size_t whole = pending_.rfind('\n') + 1;  // 0: no line is whole yet
+    const std::string_view lines = std::string_view(pending_).substr(0, whole);
+    if (outlet_.lines && whole > 0) outlet_.lines(lines);
+    for (std::size_t start = 0; start < whole;) {
+      const std::size_t end = lines.find('\n', start);
+      take_line(lines.substr(start, end - start));
+      start = end + 1;
+    }
+    pending_.erase(0, whole);
   }
 
  private:
-  const trace::Sink& sink_;
+  // The recorder writes version and type first (harness/trace/recorder.cc).
+  static bool bears_on_no_verdict(std::string_view line) {
+    return line.starts_with(R"({"v":1,"t":"msg")") || line.starts_with(R"({"v":1,"t":"artifact")");
+  }
+
+  void take_line(std::string_view line) {
+    if (outlet_.lines && bears_on_no_verdict(line)) return;
+    const Json record = Json::parse(line);
+    if (record.value("during", "").empty()) fold_.add(record);
+    if (!outlet_.lines) outlet_.records(record);
+  }
+
+  Fold& fold_;
+  const Outlet& outlet_;
   std::string pending_;
 };
 
+// The parent must not take the processor from the case at every record that it writes: a batch task
+// does not preempt whoever wakes it (sched(7)).
+void schedule_as(int policy) {
+  const sched_param none{};
+  sched_setscheduler(0, policy, &none);  // refused: it only costs time
+}
+
 // Reads records until the child closes its end or the limit is reached; then reaps it.
-Ending attend(pid_t child, int in, Clock::time_point limit, const trace::Sink& sink) {
-  RecordReader reader(sink);
+Ending attend(pid_t child, int in, Clock::time_point limit, RecordReader& reader) {
   Ending ending;
   std::array<char, 65536> buffer;
   for (;;) {
@@ -131,19 +156,22 @@ Ending attend(pid_t child, int in, Clock::time_point limit, const trace::Sink& s
 }
 
 Ending run_in_child(const RunContext& run, const CaseInfo& info, const Hooks& hooks,
-                    const trace::Sink& sink) {
+                    RecordReader& reader) {
   std::array<int, 2> ends{};
   if (pipe(ends.data()) != 0)
     throw std::runtime_error(fmt::format("pipe: {}", std::strerror(errno)));
+  schedule_as(SCHED_BATCH);
   const pid_t child = fork();
   if (child < 0) throw std::runtime_error(fmt::format("fork: {}", std::strerror(errno)));
   if (child == 0) {
+    schedule_as(SCHED_OTHER);
     close(ends[0]);
     child_main(run, info, hooks, ends[1]);
   }
   close(ends[1]);
-  const Ending ending = attend(child, ends[0], Clock::now() + info.timeout, sink);
+  const Ending ending = attend(child, ends[0], Clock::now() + info.timeout, reader);
   close(ends[0]);
+  schedule_as(SCHED_OTHER);
   return ending;
 }
 
@@ -167,28 +195,32 @@ const CaseContext& current() {
   return *current_case;
 }
 
-Judgement run_case(const RunContext& run, const CaseInfo& info, const Hooks& hooks,
-                   const trace::Sink& sink, unsigned attempt) {
+CaseEnd run_case(const RunContext& run, const CaseInfo& info, const Hooks& hooks,
+                 const Outlet& outlet, unsigned attempt) {
   Fold fold;
   const trace::Sink folding_sink = [&](const Json& record) {
     if (record.value("case", "") == info.id) fold.add(record);
-    sink(record);
+    outlet.records(record);
   };
   trace::Recorder recorder(folding_sink, info.id);
   const std::uint64_t start = trace::now_ns();
+  bool clean = true;
   recorder.record("begin", begin_record(info));
   if (const auto reason = missing_capability(run, info)) {
     recorder.record("skip", Json{{"reason", *reason}});
   } else {
     try {
+      RecordReader reader(fold, outlet);
       const auto health = hooks.make_health ? hooks.make_health(run) : nullptr;
       if (health) health->baseline();
-      const Ending ending = run_in_child(run, info, hooks, folding_sink);
+      const Ending ending = run_in_child(run, info, hooks, reader);
       recorder.record("process", Json{{"exit_status", ending.exit_status},
                                       {"signal", ending.signal},
                                       {"timed_out", ending.timed_out}});
-      if (health) health->judge(recorder);
+      clean = ending.exit_status == 0 && ending.signal == 0 && !ending.timed_out;
+      if (health && !health->judge(recorder, fold.lost())) clean = false;
     } catch (const std::exception& error) {
+      clean = false;
       recorder.record("error", Json{{"text", error.what()}});
     }
   }
@@ -197,7 +229,9 @@ Judgement run_case(const RunContext& run, const CaseInfo& info, const Hooks& hoo
                                   {"reason", judgement.reason},
                                   {"attempt", attempt},
                                   {"ns_spent", trace::now_ns() - start}});
-  return judgement;
+  for (const Verdict bad : {Verdict::hang, Verdict::crash, Verdict::infra_error})
+    if (judgement.verdict == bad) clean = false;
+  return {judgement, clean};
 }
 
 }  // namespace displif_cts::runner

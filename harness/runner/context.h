@@ -38,6 +38,9 @@ struct RunContext {
   std::uint16_t domain = 0;            // the peer's domain id
   Peer peer;
   std::uint64_t seed = 0;
+  // The id of the case's first device. Each case of a run has ids of its own, so that it never
+  // meets what is left of another's device.
+  std::uint16_t first_device = 0;
 };
 
 // Valid in a case process only.
@@ -62,8 +65,10 @@ class HealthProbe {
   virtual ~HealthProbe() = default;
   // Before the case. Throws when the bed cannot be looked at.
   virtual void baseline() = 0;
-  // After it: records checks of the health requirements and one `health` record.
-  virtual void judge(trace::Recorder& recorder) = 0;
+  // After it: records checks of the health requirements and one `health` record. Returns whether
+  // the peer was left as it was found, so that another case may follow on the same machine. `lost`:
+  // the case has already found the peer silent.
+  virtual bool judge(trace::Recorder& recorder, bool lost) = 0;
 };
 
 struct Hooks {

@@ -25,6 +25,9 @@ class Fold {
   // For a monitor: no check means that nothing of its kind was seen, hence skip.
   Judgement judge_monitor() const;
 
+  // A record said that the peer hangs or has crashed.
+  bool lost() const { return health_state_ == "hung" || health_state_ == "crashed"; }
+
   std::uint64_t checks() const { return checks_; }
   std::uint64_t failed_checks() const { return failed_checks_; }
 

@@ -15,6 +15,8 @@
 namespace displif_cts::runner {
 namespace {
 
+// More than any case creates.
+constexpr std::uint16_t kDevicesPerCase = 16;
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 constexpr int kExitInfrastructure = 3;
@@ -32,6 +34,7 @@ struct Options {
   std::uint64_t seed = 1;
   unsigned attempt = 1;
   bool part = false;
+  bool while_clean = false;
 };
 
 Role role_of(const std::string& word) { return word == "backend" ? Role::backend : Role::frontend; }
@@ -102,10 +105,13 @@ class Run {
 
   int execute(const std::vector<const CaseInfo*>& cases) {
     if (!options_.part) write_head(cases);
-    for (const CaseInfo* info : cases)
-      if (!info->monitor)
-        count(run_case(
-            context_, *info, hooks_, [this](const Json& r) { take(r); }, options_.attempt));
+    for (const CaseInfo* info : cases) {
+      if (info->monitor) continue;
+      const CaseEnd end = run_case(context_, *info, hooks_, outlet(), options_.attempt);
+      count(end.judgement);
+      if (!end.clean && options_.while_clean) break;
+      context_.first_device = static_cast<std::uint16_t>(context_.first_device + kDevicesPerCase);
+    }
     if (!options_.part) {
       for (const CaseInfo* info : cases)
         if (info->monitor) judge_monitor(*info);
@@ -115,6 +121,14 @@ class Run {
   }
 
  private:
+  // A part of somebody else's stream is numbered, printed and summed up there.
+  Outlet outlet() {
+    Outlet outlet{.records = [this](const Json& record) { take(record); }};
+    if (options_.part && options_.format == "jsonl")
+      outlet.lines = [this](std::string_view lines) { write_line(lines); };
+    return outlet;
+  }
+
   void write_line(std::string_view line) {
     std::ostream& to = file_.is_open() ? static_cast<std::ostream&>(file_) : std::cout;
     if (file_.is_open() || options_.format == "jsonl") {
@@ -233,6 +247,8 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
   run_command->add_flag("--part", options.part,
                         "only the cases' own records: another scheduler "
                         "writes the stream's head and end");
+  run_command->add_flag("--while-clean", options.while_clean,
+                        "stop after the first case that did not leave the peer as it was");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
