@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     test.add_argument("--only", choices=("unit", "python"), help="C++ unit tests or Python tests alone")
     mutants = commands.add_parser("mutants", help="show that seeded deviations of the driver are caught")
     mutants.add_argument("--mutant", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
-    mutants.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores)")
+    mutants.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     mutants.add_argument("--list", action="store_true", help="print the mutants and stop")
     bench = commands.add_parser("bench", help="measure")
     bench.add_argument("what", choices=("bed",), help="bed: restores, cases per minute, template build")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab.errors import USAGE, Stop
-from lab.run import DEFAULT_PEER, RunOptions
+from lab.run import DEFAULT_PEER, RunOptions, default_jobs
 from lab.suite import Selection, check_globs, parse_shard
 
 MAX_JOBS = 256
@@ -51,9 +51,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_selection_options(parser)
     add_bed_options(parser)
     parser.add_argument("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER})")
-    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N", help="machines at once (default: cores)")
+    parser.add_argument("--jobs", type=_positive, default=default_jobs(), metavar="N", help="machines at once (default: cores + 1)")
     parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="each case N times")
+    parser.add_argument("--fresh", action="store_true", help="a machine of its own for every case")
     parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")
     parser.add_argument("--expectations", type=Path, metavar="FILE", help="known outcomes (default: the peer's own)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under out/)")
@@ -85,6 +86,6 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         raise Stop(USAGE, f"--jobs {arguments.jobs}: at most {MAX_JOBS}")
     return RunOptions(
         role=arguments.role, bed=arguments.bed, peer=arguments.peer, selection=_selection(arguments),
-        jobs=arguments.jobs, repeat=arguments.repeat, seed=arguments.seed, expectations=arguments.expectations,
+        jobs=arguments.jobs, repeat=arguments.repeat, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
         out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools)

@@ -7,7 +7,6 @@ waits for its verdict. Stream and reports are written as always. Also usable fro
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 from pathlib import Path
 from typing import Any, Iterator
@@ -17,7 +16,7 @@ import pytest
 from lab.errors import Stop
 from lab.progress import Progress
 from lab.qemu.errors import BedError
-from lab.run import DEFAULT_PEER, Prepared, RunOptions, execute, make_folder, open_bed, prepare
+from lab.run import DEFAULT_PEER, Prepared, RunOptions, default_jobs, execute, make_folder, open_bed, prepare
 from lab.schedule import Scheduler
 from lab.suite import Plan, Selection, check_globs
 from reports.judge import Result, judge
@@ -34,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     group.addoption("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
     group.addoption("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help="peer descriptor")
-    group.addoption("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="machines at once")
+    group.addoption("--jobs", type=int, default=default_jobs(), metavar="N", help="machines at once")
     group.addoption("--expectations", type=Path, default=None, metavar="FILE", help="known outcomes")
     group.addoption("--out", type=Path, default=None, metavar="DIR", help="folder of the run")
     group.addoption("--seed", type=int, default=1, metavar="N", help="for everything random")

@@ -117,7 +117,7 @@ class CaseRecorder:
         self._attempt = attempt
         self._fold = Fold()
         self._ns = 0
-        self._begun = False
+        self.begun = False
         self._started = time.monotonic_ns()
         self.verdict: str | None = None
         self.reason = ""
@@ -149,7 +149,7 @@ class CaseRecorder:
             record["attempt"] = self._attempt
         if record.get("case") == self._case:
             self._fold.add(record)
-            self._begun = self._begun or record["t"] == "begin"
+            self.begun = self.begun or record["t"] == "begin"
         if record["t"] == "artifact":
             self._recording.keep_artifact(record, self._attempt)
             return
@@ -172,8 +172,8 @@ class CaseRecorder:
         self._write("error", {"text": text})
 
     def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
+        if not self.begun:
+            self.begun = True
             begin = {"t": "begin", "requirements": list(self._requirements)}
             self._fold.add(begin)
             self._write("begin", {"requirements": list(self._requirements)})

@@ -17,12 +17,17 @@ from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.peer import Peer, load_expectations, load_peer
 from lab.progress import Progress
 from lab.recording import Recording
-from lab.schedule import BedLike, Job, Scheduler, Settings, jobs_for
+from lab.schedule import CASES_PER_MACHINE, BedLike, Job, Scheduler, Settings, batches_for
 from lab.suite import Plan, Selection, Suite, load_suite, select
 from reports.expectations import Expectation
 
 DEFAULT_PEER = "linux-drm-xen-front"
 CARRIED_FREE_BYTES = 64 * 1024 * 1024
+
+
+def default_jobs() -> int:
+    """One more than there are cores: a case spends some of its time waiting for a limit to pass."""
+    return (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,9 @@ class RunOptions:
     bed: str = "qemu"
     peer: str = DEFAULT_PEER
     selection: Selection = Selection()
-    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    jobs: int = field(default_factory=default_jobs)
     repeat: int = 1
+    fresh: bool = False  # a machine of its own for every case
     seed: int = 1
     expectations: Path | None = None
     out: Path | None = None
@@ -53,6 +59,7 @@ class RunOptions:
             value = getattr(self, option)
             if value != getattr(default, option):
                 words += ["--modules" if option == "modules_dir" else "--" + option.replace("_", "-"), str(value)]
+        words += ["--fresh"] if self.fresh else []
         for module in self.modules:
             words += ["--module", str(module)]
         return words
@@ -197,9 +204,10 @@ def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Pat
         scheduler = Scheduler(bed, disk, recording, settings, on_verdict)
         on_start(scheduler)
         if keep is not None:
-            scheduler.run_job(Job(plan.runnable[0], 1), keep)
+            scheduler.run_batch((Job(plan.runnable[0], 1),), keep)
         else:
-            scheduler.run(jobs_for(plan.runnable, options.repeat), options.jobs)
+            size = 1 if options.fresh else CASES_PER_MACHINE
+            scheduler.run(batches_for(plan.runnable, options.repeat, size), options.jobs)
         recording.judge_monitors()
         recording.seal()
     finally:

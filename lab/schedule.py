@@ -1,4 +1,4 @@
-"""Runs every selected case in a machine of its own, several at a time."""
+"""Runs the selected cases in fresh machines, several machines at a time and a few cases in each."""
 from __future__ import annotations
 
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Protocol, Sequence
 
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
+from lab.qemu.limit import Limit
 from lab.qemu.template import XEN_BUILD_ID_COMMAND, same_build_id
 from lab.recording import CaseRecorder, Recording
 from lab.suite import Case
@@ -32,7 +33,7 @@ class AgentLike(Protocol):
 class InstanceLike(Protocol):
     agent: Any  # AgentLike
 
-    def run(self, argv: Sequence[str], on_line: Callable[[bytes], None], timeout: float) -> int: ...
+    def run(self, argv: Sequence[str], on_line: Callable[[bytes], None], timeout: float | Limit) -> int: ...
     def kill(self) -> None: ...
 
 
@@ -86,10 +87,63 @@ class Stopped(Exception):
     """The run is being stopped; the case is left without a verdict."""
 
 
-def jobs_for(cases: Sequence[Case], repeat: int) -> list[Job]:
-    """Cases with the longest limits first, so that none of them is left alone at the end."""
-    ordered = sorted(cases, key=lambda case: (-case.timeout_ms, case.id))
-    return [Job(case, attempt) for attempt in range(1, repeat + 1) for case in ordered]
+# Cases that follow each other in one machine, as long as each leaves it as it was found. A machine that has run a case
+# has translated most of the code that the next one needs: emulated, a case costs half of what it costs in a fresh one.
+CASES_PER_MACHINE = 16
+
+Batch = tuple[Job, ...]
+
+
+def batches_for(cases: Sequence[Case], repeat: int, size: int = CASES_PER_MACHINE) -> list[Batch]:
+    """Neighbours in the list of ids share a machine; which ones depends on the selection alone, so that a run can be
+    repeated. The batches with the longest limits come first, so that none is left alone at the end."""
+    ordered = sorted(cases, key=lambda case: case.id)
+    batches = [tuple(Job(case, attempt) for case in ordered[first:first + size])
+               for attempt in range(1, repeat + 1) for first in range(0, len(ordered), size)]
+    return sorted(batches, key=lambda batch: (batch[0].attempt, -sum(job.case.timeout_ms for job in batch)))
+
+
+class BatchRecorder:
+    """Leads the runner's lines to the case that is running, and tells of each verdict as it comes."""
+
+    def __init__(self, recording: Recording, batch: Batch, on_verdict: Callable[[Job, CaseRecorder], None]) -> None:
+        self._recording, self._batch, self._on_verdict = recording, batch, on_verdict
+        self._machine: dict[str, Any] = {}
+        self.done = 0
+        self._open()
+
+    def _open(self) -> None:
+        job = self._batch[self.done]
+        self._introduced = False
+        self.current = CaseRecorder(self._recording, job.case.id, job.case.requirements, job.attempt)
+
+    def machine(self, facts: dict[str, Any]) -> None:
+        """What the host knows of the machine; every case that runs in it has a record of that, and of the cases that
+        ran in it before."""
+        self._machine = facts
+
+    def line(self, raw: bytes) -> None:
+        if self.done == len(self._batch):
+            return
+        if not self._introduced:
+            self._introduced = True
+            self.current.host_record("instance", self._machine | {"after": [job.case.id for job in self._batch[:self.done]]})
+        self.current.line(raw)
+        if self.current.verdict is not None:
+            self.conclude()
+
+    def conclude(self) -> None:
+        """The current case has its verdict, or gets the one that follows from what was seen; the next is current."""
+        job = self._batch[self.done]
+        self.current.conclude()
+        self.done += 1
+        self._on_verdict(job, self.current)
+        if self.done < len(self._batch):
+            self._open()
+
+    @property
+    def complete(self) -> bool:
+        return self.done == len(self._batch)
 
 
 class Scheduler:
@@ -104,13 +158,13 @@ class Scheduler:
         self._machines: set[Any] = set()
         self._failure: BaseException | None = None
 
-    def run(self, jobs: Sequence[Job], workers: int) -> None:
-        """Runs all jobs. Whatever interrupts it (Ctrl-C, a full disk) ends every machine and is raised."""
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
+    def run(self, batches: Sequence[Batch], workers: int) -> None:
+        """Runs all batches. Whatever interrupts it (Ctrl-C, a full disk) ends every machine and is raised."""
+        waiting: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        for batch in batches:
+            waiting.put(batch)
         threads = [threading.Thread(target=self._work, args=(waiting,), name=f"case-{i}", daemon=True)
-                   for i in range(max(1, min(workers, len(jobs))))]
+                   for i in range(max(1, min(workers, len(batches))))]
         for thread in threads:
             thread.start()
         try:
@@ -132,14 +186,15 @@ class Scheduler:
         for machine in machines:
             machine.kill()
 
-    def _work(self, waiting: queue.SimpleQueue[Job]) -> None:
+    def _work(self, waiting: queue.SimpleQueue[Batch]) -> None:
         while not self._stopping.is_set():
             try:
-                job = waiting.get_nowait()
+                batch = waiting.get_nowait()
             except queue.Empty:
                 return
             try:
-                self.run_job(job)
+                while batch:  # a case that leaves the machine other than it was ends the machine
+                    batch = batch[self.run_batch(batch):]
             except Stopped:
                 return
             except BaseException as error:  # the disk is full, or a mistake of ours: the run ends
@@ -148,60 +203,78 @@ class Scheduler:
                 self.stop()
                 return
 
-    def run_job(self, job: Job, afterwards: Callable[[Any], None] | None = None) -> None:
-        """One case in a fresh machine, which is handed to `afterwards` before it goes."""
-        recorder = CaseRecorder(self._recording, job.case.id, job.case.requirements, job.attempt)
+    def run_batch(self, batch: Batch, afterwards: Callable[[Any], None] | None = None) -> int:
+        """Runs cases in a fresh machine until one does not leave it as it was found; the first always runs. Returns how
+        many got their verdicts. The machine is handed to `afterwards` before it goes."""
+        recorder = BatchRecorder(self._recording, batch, self._tell)
         try:
             with self._bed.instance(self._disk) as machine:
-                self._attend(machine, job, recorder)
+                self._attend(machine, batch, recorder)
                 if afterwards is not None:
-                    self._conclude(job, recorder)
+                    self._blame(recorder)
                     afterwards(machine)
         except InstanceDied as error:
             self._raise_if_stopping()
-            recorder.error(f"the machine ended under the case: {error.message}")
+            self._blame(recorder, f"the machine ended under the case: {error.message}")
         except BedError as error:
             self._raise_if_stopping()
-            recorder.error(error.message)
-        self._conclude(job, recorder)
+            self._blame(recorder, error.message)
+        self._blame(recorder)
+        return recorder.done
 
     def _raise_if_stopping(self) -> None:
         if self._stopping.is_set():
             raise Stopped
 
-    def _conclude(self, job: Job, recorder: CaseRecorder) -> None:
-        if recorder.concluded:
+    def _blame(self, recorder: BatchRecorder, trouble: str = "") -> None:
+        """Gives the verdict of a case that cannot get its own any more: the one that was running, or the first. A case
+        that had not begun when the machine ended goes to the next one."""
+        if recorder.complete or (recorder.done > 0 and not recorder.current.begun):
             return
         self._raise_if_stopping()
+        if trouble:
+            recorder.current.error(trouble)
         recorder.conclude()
+
+    def _tell(self, job: Job, recorder: CaseRecorder) -> None:
         self._on_verdict(job.case.id, job.attempt, recorder.verdict or "", recorder.reason)
 
-    def _attend(self, machine: Any, job: Job, recorder: CaseRecorder) -> None:
+    def _attend(self, machine: Any, batch: Batch, recorder: BatchRecorder) -> None:
         with self._lock:
             self._machines.add(machine)
         try:
             self._raise_if_stopping()
-            self._run_in(machine, job, recorder)
+            self._run_in(machine, batch, recorder)
         finally:
             with self._lock:
                 self._machines.discard(machine)
 
-    def _run_in(self, machine: Any, job: Job, recorder: CaseRecorder) -> None:
+    def _run_in(self, machine: Any, batch: Batch, recorder: BatchRecorder) -> None:
         hello = machine.agent.require("hello", timeout=ANSWER_SECONDS)
         machine.agent.put(PEER_FILE, json.dumps(self._settings.peer).encode())
-        recorder.host_record("instance", identity(machine, self._settings.facts))
-        limit = job.case.timeout_ms / 1000 + self._settings.grace
-        try:
-            status = machine.run(self._argv(job, int(hello["guest_domid"])), on_line=recorder.line, timeout=limit)
-        except AgentTimeout:
-            recorder.error(f"no verdict within {limit:.0f} s of wall clock; the machine was ended")
-            return
-        if recorder.verdict is None:
-            said = machine.stderr.strip()
-            recorder.error(f"the runner ended with status {status} before its verdict" + (f": {said}" if said else ""))
+        recorder.machine(identity(machine, self._settings.facts))
+        limit = Limit(self._limit(batch[0]))
 
-    def _argv(self, job: Job, domain: int) -> list[str]:
+        def on_line(raw: bytes) -> None:
+            done = recorder.done
+            recorder.line(raw)
+            if done < recorder.done < len(batch):
+                limit.restart(self._limit(batch[recorder.done]))
+
+        try:
+            status = machine.run(self._argv(batch, int(hello["guest_domid"])), on_line=on_line, timeout=limit)
+        except AgentTimeout:
+            self._blame(recorder, f"no verdict within {limit.seconds:.0f} s of wall clock; the machine was ended")
+            return
+        said = machine.stderr.strip()
+        self._blame(recorder, f"the runner ended with status {status} before its verdict" + (f": {said}" if said else ""))
+
+    def _limit(self, job: Job) -> float:
+        return job.case.timeout_ms / 1000 + self._settings.grace
+
+    def _argv(self, batch: Batch, domain: int) -> list[str]:
         settings = self._settings
+        selection = [word for job in batch for word in ("--case", job.case.id)]
         return [RUNNER, "run", "--role", settings.role, "--bed", settings.bed, "--agent", AGENT_SOCKET,
-                "--domain", str(domain), "--case", job.case.id, "--peer", PEER_FILE, "--format", "jsonl",
-                "--seed", str(settings.seed), "--attempt", str(job.attempt), "--part"]
+                "--domain", str(domain), *selection, "--peer", PEER_FILE, "--format", "jsonl",
+                "--seed", str(settings.seed), "--attempt", str(batch[0].attempt), "--part", "--while-clean"]

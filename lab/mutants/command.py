@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -34,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     progress = Progress()
     try:
-        suite, run, folder = _real_run(arguments.jobs or os.cpu_count() or 1, progress)
+        suite, run, folder = _real_run(arguments.jobs, progress)
         source = stock_driver_source(progress=progress.bed)
         with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
 
@@ -95,11 +94,11 @@ def _complete(stream: Path) -> Checks:
     return checks
 
 
-def _real_run(jobs: int, progress: Progress) -> tuple[Suite, Run, Path]:
+def _real_run(jobs: int | None, progress: Progress) -> tuple[Suite, Run, Path]:
     """The runs that `./displif-cts run` makes, each into a folder of its own."""
-    from lab.run import CaseLines, RunOptions, command_line, execute, make_folder, open_bed, prepare
+    from lab.run import CaseLines, RunOptions, command_line, default_jobs, execute, make_folder, open_bed, prepare
 
-    prepared = prepare(command_line(RunOptions(jobs=jobs)), progress)
+    prepared = prepare(command_line(RunOptions(jobs=jobs or default_jobs())), progress)
     folder = make_folder(None)
 
     def run(name: str, modules: Sequence[Path], globs: Sequence[str]) -> Path:

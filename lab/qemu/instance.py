@@ -12,7 +12,11 @@ from pathlib import Path
 from .agent import AgentChannel, Pending
 from .cache import Cache
 from .errors import AgentTimeout, BedError, InstanceDied
+from .limit import Limit
 from .machine import Machine
+
+LONGEST_MS = 86_400_000  # more than any program runs; `timeout` of run() ends it
+
 
 class Instance:
     """A context manager; the machine and its files end with the block. Calls may come from several threads, `run`
@@ -77,32 +81,33 @@ class Instance:
         self,
         argv: list[str],
         on_line: Callable[[bytes], None],
-        timeout: float,
+        timeout: float | Limit,
         env: dict[str, str] | None = None,
     ) -> int:
         """Runs a program in dom0; its standard output comes line by line, as it is written, without the line ends.
 
         Returns its exit status (128+N for signal N). Raises BedError when it cannot be started, AgentTimeout when
-        it did not end within `timeout` seconds (it is killed then), InstanceDied when the machine ended.
+        it did not end within `timeout` seconds (it is killed then; `on_line` may restart a Limit), InstanceDied when the machine
+        ended.
         """
-        deadline = time.monotonic() + timeout
+        limit = timeout if isinstance(timeout, Limit) else Limit(timeout)
         name = f"run{next(self._numbers)}"
         environment = [f"{key}={value}" for key, value in (env or {}).items()]
         self.agent.require("start", name=name, argv=argv, env=environment or None, stdout="port")
-        wait = self.agent.submit("wait", name=name, timeout_ms=int(timeout * 1000) + 60_000)
-        if not self._pump(wait, on_line, deadline):
+        wait = self.agent.submit("wait", name=name, timeout_ms=LONGEST_MS)
+        if not self._pump(wait, on_line, limit):
             self._end(name)
-            raise AgentTimeout(f"{argv[0]} did not end within {timeout:g} s")
+            raise AgentTimeout(f"{argv[0]} did not end within {limit.seconds:g} s")
         answer = wait.result(0)
         self.stderr = str(answer.get("stderr", ""))
         return 128 + int(answer["signal"]) if answer.get("signal") else int(answer["status"])
 
-    def _pump(self, wait: Pending, on_line: Callable[[bytes], None], deadline: float) -> bool:
+    def _pump(self, wait: Pending, on_line: Callable[[bytes], None], limit: Limit) -> bool:
         """Passes lines on until the program has ended and all that it wrote is here; False when time is up."""
         stream = self._machine.stream_socket
         buffer, received = b"", 0
         while not (wait.done() and received >= self._octets(wait)):
-            remaining = deadline - time.monotonic()
+            remaining = limit.remaining()
             if remaining <= 0:
                 return False
             readable = select.select([stream, wait] if not wait.done() else [stream], [], [], remaining)[0]

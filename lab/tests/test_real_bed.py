@@ -58,7 +58,7 @@ def one_result(prepared: Prepared, bed: Any, real_bed: Any, folder: Path, case_i
     write_head(recording, prepared, real_bed.facts())
     settings = Settings("frontend", "qemu", prepared.peer.descriptor, 1, facts=real_bed.facts())
     scheduler = Scheduler(bed, real_bed.make_disk(prepared.programs.carried), recording, settings)
-    scheduler.run([Job(case, 1)], 1)
+    scheduler.run([(Job(case, 1),)], 1)
     recording.close()
     judged: Judged = judge(read_run(recording.stream))
     return next(result for result in judged.results if result.id == case_id)

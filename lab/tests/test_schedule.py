@@ -1,4 +1,4 @@
-"""The scheduler: one machine per case, a verdict for each, and what it says when a machine fails."""
+"""The scheduler: machines for cases, a verdict for each, and what it says when a machine fails."""
 from __future__ import annotations
 
 import base64
@@ -13,7 +13,7 @@ import pytest
 
 from lab.errors import Stop
 from lab.recording import Recording
-from lab.schedule import Scheduler, Settings, jobs_for
+from lab.schedule import Scheduler, Settings, batches_for
 from lab.tests import fakes
 from reports.judge import judge
 from reports.model import read_run
@@ -22,25 +22,68 @@ A, B, C = "frontend.ring.a", "frontend.ring.b", "frontend.ring.c"
 SETTINGS = Settings("frontend", "qemu", {"name": "x"}, 1, grace=1.0)
 
 
-def recorded(folder: Path, bed: fakes.FakeBed, plan: Any, workers: int = 2, repeat: int = 1) -> Any:
+def recorded(folder: Path, bed: fakes.FakeBed, plan: Any, workers: int = 2, repeat: int = 1, size: int = 1) -> Any:
     recording = Recording(folder, [case.id for case in plan.monitors])
     recording.write("run", {"suite": "displif-cts", "bed": "qemu", "peer": {"name": "x"}, "seed": 1,
                             "started": "2026-01-01T00:00:00+00:00", "repeat": repeat})
     recording.write("plan", plan.to_record())
-    Scheduler(bed, folder, recording, SETTINGS).run(jobs_for(plan.runnable, repeat), workers)
+    Scheduler(bed, folder, recording, SETTINGS).run(batches_for(plan.runnable, repeat, size), workers)
     recording.judge_monitors()
     recording.seal()
     recording.close()
     return judge(read_run(recording.stream))
 
 
-def test_every_case_gets_a_machine_of_its_own_and_a_verdict(tmp_path: Path) -> None:
+def test_every_case_gets_a_verdict_in_a_machine_of_its_own(tmp_path: Path) -> None:
     bed = fakes.FakeBed()
     judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)))
     assert sorted(bed.started) == [A, B, C]
     assert len(bed.machines) == 3 and all(machine.killed.is_set() for machine in bed.machines)
     assert judged.exit_status == 0 and judged.complete
     assert [r.verdict for r in judged.results] == ["pass"] * 3
+
+
+def machines_of(folder: Path) -> list[tuple[str, list[str]]]:
+    records = [json.loads(line) for line in (folder / "stream.jsonl").read_text().splitlines()]
+    return [(record["case"], record["after"]) for record in records if record["t"] == "instance"]
+
+
+def test_cases_share_a_machine_as_long_as_they_leave_it_clean(tmp_path: Path) -> None:
+    bed = fakes.FakeBed(lambda case: fakes.bad(case) if case == B else fakes.good(case))
+    judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)), size=3)
+    assert bed.started == [A, B, C] and len(bed.machines) == 2
+    assert machines_of(tmp_path) == [(A, []), (B, [A]), (C, [])]
+    assert [r.verdict for r in judged.results] == ["pass", "fail", "pass"]
+
+
+def test_which_cases_share_a_machine_depends_on_the_selection_alone() -> None:
+    cases = fakes.suite(*(f"frontend.ring.n{i}" for i in range(10))).cases
+    ids = [[job.case.id for job in batch] for batch in batches_for(cases, 2, 4)]
+    assert sorted(ids) == sorted(2 * [[c.id for c in cases[i:i + 4]] for i in (0, 4, 8)])
+
+
+@pytest.mark.parametrize("trouble", [fakes.die, fakes.time_out, fakes.leave_with(120)])
+def test_a_machine_that_ends_under_a_case_takes_no_other_along(tmp_path: Path, trouble: Any) -> None:
+    def script(case: str) -> list[Any]:
+        return [fakes.begin(case), trouble] if case == B else fakes.good(case)
+
+    bed = fakes.FakeBed(script)
+    judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)), size=3)
+    assert [r.verdict for r in judged.results] == ["pass", "infra-error", "pass"]
+    assert bed.started == [A, B, C] and len(bed.machines) == 2
+
+
+def test_a_machine_that_ends_between_cases_is_nobodys_fault(tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    def script(case: str) -> list[Any]:
+        if case == B and not ended:
+            ended.append(case)
+            return [fakes.die]
+        return fakes.good(case)
+
+    judged = recorded(tmp_path, fakes.FakeBed(script), fakes.whole_plan(fakes.suite(A, B, C)), size=3)
+    assert ended and [r.verdict for r in judged.results] == ["pass"] * 3
 
 
 def test_jobs_limits_how_many_run_at_once(tmp_path: Path) -> None:
@@ -133,7 +176,7 @@ def test_stop_ends_machines_at_once_and_leaves_cases_without_verdict(tmp_path: P
     recording = Recording(tmp_path, [])
     recording.write("plan", plan.to_record())
     scheduler = Scheduler(bed, tmp_path, recording, SETTINGS)
-    runner = threading.Thread(target=scheduler.run, args=(jobs_for(plan.runnable, 1), 2))
+    runner = threading.Thread(target=scheduler.run, args=(batches_for(plan.runnable, 1, 1), 2))
     runner.start()
     while len(bed.started) < 2:
         time.sleep(0.01)
@@ -161,7 +204,7 @@ def test_full_disk_ends_the_run_with_one_message(tmp_path: Path) -> None:
     recording._file = Full()  # type: ignore[assignment]
     bed = fakes.FakeBed()
     with pytest.raises(Stop, match="No space left on device") as caught:
-        Scheduler(bed, tmp_path, recording, SETTINGS).run(jobs_for(fakes.suite(A, B).cases, 1), 2)
+        Scheduler(bed, tmp_path, recording, SETTINGS).run(batches_for(fakes.suite(A, B).cases, 1, 1), 2)
     assert caught.value.status == 3 and bed.running == 0
 
 
@@ -209,6 +252,6 @@ def test_what_runs_in_the_machine_must_be_what_the_bed_was_made_from(tmp_path: P
     recording.write("plan", fakes.whole_plan(fakes.suite(A)).to_record())
     facts = {"modules": {"drm_xen_front": {"build_id": "aa"}}, "xen": {"build_id": "b" * 40}}
     settings = Settings("frontend", "qemu", {"name": "x"}, 1, facts=facts)
-    Scheduler(fakes.FakeBed(machine=Machine), tmp_path, recording, settings).run(jobs_for(fakes.suite(A).cases, 1), 1)
+    Scheduler(fakes.FakeBed(machine=Machine), tmp_path, recording, settings).run(batches_for(fakes.suite(A).cases, 1, 1), 1)
     recording.close()
     assert judge(read_run(recording.stream)).results[0].verdict == verdict
