@@ -1,0 +1,15 @@
+"""The real bed, prepared once for the tests that are marked `bed`."""
+from __future__ import annotations
+
+from typing import Any, Iterator
+
+import pytest
+
+from lab.progress import Progress
+from lab.run import RunOptions, open_bed, prepare
+
+
+@pytest.fixture(scope="session")
+def real_bed() -> Iterator[Any]:
+    with open_bed(prepare(RunOptions(), Progress(quiet=True)), Progress(quiet=True)) as real:
+        yield real
