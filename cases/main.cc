@@ -7,7 +7,14 @@
 int main(int argc, char** argv) {
   using namespace displif_cts;
   runner::Hooks hooks;
-  hooks.make_health = cases::make_health;
-  hooks.attach_monitors = cases::attach_frontend_monitors;
+  // A backend's health is looked at by its cases (cases/support/backend_case.h) and by the bed, which
+  // has the peer's process.
+  hooks.make_health = [](const runner::RunContext& run) {
+    return run.role == Role::frontend ? cases::make_health(run) : nullptr;
+  };
+  hooks.attach_monitors = [](trace::Recorder& recorder) {
+    return runner::current().run.role == Role::frontend ? cases::attach_frontend_monitors(recorder)
+                                                        : nullptr;
+  };
   return runner::program(argc, argv, {req::all.begin(), req::all.end()}, hooks);
 }

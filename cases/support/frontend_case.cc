@@ -19,18 +19,6 @@ bool is_pattern(std::span<const std::byte> pixels, std::uint64_t seed) {
   return pattern::first_difference(seed, 0, octets) == octets.size();
 }
 
-bool register_case(CaseSpec spec, std::function<testing::Test*()> make) {
-  runner::CaseInfo info;
-  info.role = spec.id.starts_with("backend.") ? Role::backend : Role::frontend;
-  info.id = std::move(spec.id);
-  info.title = std::move(spec.title);
-  info.requirements = std::move(spec.requirements);
-  info.needs = std::move(spec.needs);
-  info.timeout = spec.timeout;
-  info.make = std::move(make);
-  return runner::Registry::instance().add(std::move(info));
-}
-
 FrontendCase::FrontendCase()
     : context_(runner::current()),
       client_(context_.run.agent_socket),

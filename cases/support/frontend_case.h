@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "cases/requirements.gen.h"
+#include "cases/support/case_spec.h"
 #include "cases/support/guest.h"
 #include "fake_backend/fake_backend.h"
 #include "harness/runner/context.h"
@@ -38,29 +39,7 @@ using fake_backend::Cursor;
 using fake_backend::FakeBackend;
 using fake_backend::ReceivedRequest;
 using fake_backend::RequestFilter;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
 using xen::Deadline;
-
-struct CaseSpec {
-  std::string id;
-  std::string title;  // one sentence: what must hold
-  std::vector<const Requirement*> requirements;
-  std::vector<runner::Capability> needs{};
-  milliseconds timeout{20'000};
-};
-
-// The requirements that a case judges; at least one.
-template <class... R>
-std::vector<const Requirement*> of(const R&... requirements) {
-  static_assert(sizeof...(R) > 0, "a case names the requirements that it judges");
-  return {&requirements...};
-}
-
-// Ends a case whose peer has failed a check without which the rest makes no sense.
-struct PeerFailed : std::exception {
-  const char* what() const noexcept override { return "the peer failed; see the checks"; }
-};
 
 class FrontendCase : public testing::Test {
  protected:
@@ -178,16 +157,6 @@ class FrontendCase : public testing::Test {
 std::string hex_text(std::uint64_t value);  // "0x1f"
 // Whether the guest's `fill seed=` made these octets, all of them (lab/guest/pattern.h).
 bool is_pattern(std::span<const std::byte> pixels, std::uint64_t seed);
-
-// Registration. Use the macros.
-bool register_case(CaseSpec spec, std::function<testing::Test*()> make);
-
-template <class Case, class Param>
-bool register_each(std::vector<std::pair<CaseSpec, Param>> list) {
-  for (auto& [spec, param] : list)
-    register_case(std::move(spec), [param = param]() -> testing::Test* { return new Case(param); });
-  return true;
-}
 
 }  // namespace displif_cts::cases
 

@@ -33,7 +33,8 @@ struct Peer {
 };
 
 struct RunContext {
-  std::string bed;                     // "qemu", "host"
+  Role role = Role::frontend;          // of the peer
+  std::string bed;                     // "qemu", "loopback", "host"
   std::filesystem::path agent_socket;  // of displif-cts-agent
   std::uint16_t domain = 0;            // the peer's domain id
   Peer peer;

@@ -90,6 +90,7 @@ class Run {
         hooks_(hooks),
         printer_(make_printer(options.format == "jsonl" ? "none" : options.format, stdout)),
         writer_([this](std::string_view line) { write_line(line); }) {
+    context_.role = role_of(options.role);
     context_.bed = options.bed;
     context_.agent_socket = options.agent;
     context_.domain = static_cast<std::uint16_t>(options.domain);
@@ -237,7 +238,7 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
   add_selection(*run_command, options);
   run_command->add_option("--format", options.format)
       ->check(CLI::IsMember({"human", "jsonl", "ktap"}));
-  run_command->add_option("--bed", options.bed)->check(CLI::IsMember({"qemu", "host"}));
+  run_command->add_option("--bed", options.bed)->check(CLI::IsMember({"qemu", "loopback", "host"}));
   run_command->add_option("--agent", options.agent, "socket of displif-cts-agent");
   run_command->add_option("--domain", options.domain, "the peer's domain id")->required();
   run_command->add_option("--peer", options.peer, "peer descriptor (JSON)")->required();
