@@ -228,7 +228,7 @@ std::vector<FaultInfo> build() {
   add(simple(omission, "backend.omission.accepts-large-framebuffer", "fb-attach.fits-in-buffer",
              "a framebuffer may exceed its buffer", &Faults::accepts_large_framebuffer));
   add(simple(omission, "backend.omission.accepts-config-beyond-resolution",
-             "set-config.within-resolution", "a configuration may exceed the resolution",
+             "set-config.beyond-resolution-rejected", "a configuration may exceed the resolution",
              &Faults::accepts_config_beyond_resolution));
   add(simple(omission, "backend.omission.accepts-other-ring",
              "ring.generic-operations-on-connector-zero",

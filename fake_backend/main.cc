@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "fake_backend/fake_backend.h"
+#include "fake_backend/follower.h"
 
 namespace {
 
@@ -30,6 +31,7 @@ struct Arguments {
   bool be_alloc = false;
   bool writable = false;
   bool attach = false;
+  bool follow = false;
   bool quiet = false;
   bool list_faults = false;
   unsigned seconds = 0;
@@ -46,10 +48,12 @@ void describe(CLI::App& app, Arguments& args) {
       ->check(CLI::Range(0U, 0xffffU));
   app.add_option("-c,--connector", args.connectors,
                  "A connector's resolution, WIDTHxHEIGHT; repeat for more (default 1024x768)");
-  app.add_option("--edid", args.edids,
-                 "File with a connector's EDID, in the order of the connectors; '-' for none")
+  app.add_option(
+         "--edid", args.edids,
+         "File with a connector's EDID, in the order of the connectors; '-' for none, '+' for "
+         "the smallest that is one; with --follow one for all")
       ->check([](const std::string& path) {
-        return path == "-" ? std::string() : CLI::ExistingFile(path);
+        return path == "-" || path == "+" ? std::string() : CLI::ExistingFile(path);
       });
   app.add_option("--versions", args.versions, "Protocol versions to offer (default 1,2)")
       ->delimiter(',');
@@ -57,6 +61,9 @@ void describe(CLI::App& app, Arguments& args) {
   app.add_flag("--writable", args.writable, "Map the guest's buffers for writing too");
   app.add_flag("--attach", args.attach,
                "Serve a device that the tool stack has created, instead of creating one");
+  app.add_flag("--follow", args.follow,
+               "Serve every device that the tool stack creates, of any frontend, as it comes and "
+               "goes; --connector says nothing then");
   app.add_option("-f,--fault", args.faults, "Switch a fault on; repeat for more");
   app.add_flag("--list-faults", args.list_faults, "List the faults and end");
   app.add_option("--seconds", args.seconds, "End by itself after that time (default: never)");
@@ -70,8 +77,23 @@ void list_faults() {
   }
 }
 
+// The smallest block that is an EDID: header, a manufacturer, checksum (VESA E-EDID 1.4, 3).
+std::vector<std::byte> own_edid() {
+  std::vector<std::byte> block(128);
+  std::fill(block.begin() + 1, block.begin() + 7, std::byte{0xff});
+  block[8] = std::byte{0x13};  // "DCT", five bits a letter
+  block[9] = std::byte{0x74};
+  block[18] = std::byte{1};  // version 1.4
+  block[19] = std::byte{4};
+  unsigned sum = 0;
+  for (const std::byte octet : block) sum += std::to_integer<unsigned>(octet);
+  block[127] = static_cast<std::byte>(256 - sum % 256);
+  return block;
+}
+
 std::vector<std::byte> read_edid(const std::string& path) {
   if (path == "-") return {};
+  if (path == "+") return own_edid();
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   if (text.empty() || text.size() > XENDISPL_EDID_MAX_SIZE) {
@@ -131,6 +153,26 @@ int wait_for_signal(const sigset_t& signals, unsigned seconds) {
   return number < 0 ? 0 : number;
 }
 
+int follow(const Arguments& args, const std::vector<const fb::FaultInfo*>& faults,
+           trace::Recorder& recorder, const sigset_t& signals) {
+  fb::Follower follower(
+      options_of(args),
+      [&](fb::BackendFaults& set) {
+        for (const fb::FaultInfo* fault : faults) fault->apply(set);
+      },
+      recorder);
+  fmt::print(stderr, "following; Ctrl-C ends\n");
+  constexpr std::chrono::milliseconds kLook{50};  // for a signal
+  const auto end = xen::in(std::chrono::seconds(args.seconds));
+  const timespec at_once{};
+  while (args.seconds == 0 || xen::Clock::now() < end) {
+    follower.step(xen::in(kLook));
+    const int number = sigtimedwait(&signals, nullptr, &at_once);
+    if (number > 0) return number == SIGTERM ? 128 + SIGTERM : 0;
+  }
+  return 0;
+}
+
 int serve(const Arguments& args, const sigset_t& signals) {
   const std::vector<const fb::FaultInfo*> faults = faults_of(args);
   const trace::Sink sink = [&](const Json& record) {
@@ -138,6 +180,7 @@ int serve(const Arguments& args, const sigset_t& signals) {
     std::cout << record.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n' << std::flush;
   };
   trace::Recorder recorder(sink);
+  if (args.follow) return follow(args, faults, recorder, signals);
   fb::FakeBackend backend(static_cast<xen::DomId>(args.domain),
                           static_cast<std::uint16_t>(args.device), options_of(args), recorder);
   backend.set_faults([&](fb::BackendFaults& set) {
@@ -167,7 +210,7 @@ int main(int argc, char** argv) {
     list_faults();
     return 0;
   }
-  if (args.domain == 0) {
+  if (args.domain == 0 && !args.follow) {
     fmt::print(stderr, "--domain is required: the id of the guest with the frontend\n");
     return 2;
   }
