@@ -14,7 +14,10 @@ from lab.process import run_grouped, tail
 from lab.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
-CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-exerciser", "displif-fake-backend")
+CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-exerciser", "displif-fake-backend",
+                   "displif-fake-frontend", "displif-xen-contract", "displif-store-sequences")
+LOOPBACK_TARGETS = ("displif-cts-runner", "displif-fake-backend", "displif-fake-frontend", "displif-loopback",
+                    "displif_loopback_libraries")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,34 @@ class Programs:
     @property
     def runner(self) -> Path:
         return self.bin / "displif-cts-runner"
+
+
+@dataclass(frozen=True)
+class LoopbackPrograms:
+    """What the loopback bed starts, where the build has left it."""
+
+    build: Path
+
+    @property
+    def carried(self) -> Path:
+        return self.build
+
+    @property
+    def runner(self) -> Path:
+        return self.build / "cases" / "displif-cts-runner"
+
+    @property
+    def loopback(self) -> Path:
+        return self.build / "harness" / "loopback" / "displif-loopback"
+
+    @property
+    def libraries(self) -> Path:
+        return self.build / "harness" / "loopback" / "xen-libraries"
+
+    @property
+    def bin(self) -> dict[str, Path]:
+        return {"displif-fake-backend": self.build / "fake_backend" / "displif-fake-backend",
+                "displif-fake-frontend": self.build / "fake_frontend" / "displif-fake-frontend"}
 
 
 @contextmanager
@@ -88,3 +119,11 @@ def build_carried(progress: Progress) -> Programs:
         _step(["cmake", "--install", folder, "--component", "carried", "--prefix", carried, "--strip"],
               folder / "build.log", "installing the carried set")
     return Programs(carried)
+
+
+def build_loopback(progress: Progress) -> LoopbackPrograms:
+    """The programs that the loopback bed needs."""
+    folder = ROOT / "build" / "release"
+    with progress.phase("build", "runner, loopback, fakes"), _locked(folder):
+        _build_locked(folder, "release", LOOPBACK_TARGETS)
+    return LoopbackPrograms(folder)

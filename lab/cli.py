@@ -36,6 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
     mutants.add_argument("--mutant", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
     mutants.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     mutants.add_argument("--list", action="store_true", help="print the mutants and stop")
+    selftest = commands.add_parser("selftest", help="show that every fault of the fake backend is caught, and nothing else")
+    selftest.add_argument("--fault", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
+    selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it")
+    selftest.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     bench = commands.add_parser("bench", help="measure")
     bench.add_argument("what", choices=("bed",), help="bed: restores, cases per minute, template build")
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
@@ -61,6 +65,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return test(arguments.full, arguments.only)
     if arguments.command == "mutants":
         from lab.mutants import command
+
+        return command(arguments)
+    if arguments.command == "selftest":
+        from lab.selftest import command
 
         return command(arguments)
     if arguments.command == "bench":

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab.errors import USAGE, Stop
-from lab.run import DEFAULT_PEER, RunOptions, default_jobs
+from lab.run import ANY_BACKEND, DEFAULT_BACKEND, DEFAULT_PEER, RunOptions, default_jobs
 from lab.suite import Selection, check_globs, parse_shard
 
 MAX_JOBS = 256
@@ -31,13 +31,14 @@ _positive.__name__, _natural.__name__ = "positive number", "natural number"  # a
 
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--role", choices=("frontend",), default="frontend", help="what the peer is")
+    parser.add_argument("--role", choices=("frontend", "backend"), default="frontend", help="what the peer is")
     parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
 
 
 def add_bed_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bed", choices=("qemu",), default="qemu", help="where peer and fake meet")
+    parser.add_argument("--bed", choices=("qemu", "loopback"), default=None,
+                        help="where peer and fake meet (default: qemu for a frontend, loopback for a backend)")
     parser.add_argument("--module", action="append", default=[], metavar="FILE", type=Path,
                         help="the driver as a module of the guest's kernel (repeatable: also the buffer module)")
     parser.add_argument("--driver-source", metavar="DIR", type=Path, help="a kernel tree's drivers/gpu/drm/xen, to be built")
@@ -50,7 +51,8 @@ def add_bed_options(parser: argparse.ArgumentParser) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_selection_options(parser)
     add_bed_options(parser)
-    parser.add_argument("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER})")
+    parser.add_argument("--peer", metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER}, or {DEFAULT_BACKEND})")
+    parser.add_argument("--peer-command", metavar="CMD", help="the backend under test, for the shell; it is domain 0's")
     parser.add_argument("--jobs", type=_positive, default=default_jobs(), metavar="N", help="machines at once (default: cores + 1)")
     parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="each case N times")
@@ -61,6 +63,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="human", help="what to print on stdout")
     parser.add_argument("--list", action="store_true", help="print what would run, and stop")
     parser.add_argument("--keep", action="store_true", help="after the one selected case, a shell in its machine")
+
+
+def _bed_of(role: str, bed: str | None) -> str:
+    wanted = "loopback" if role == "backend" else "qemu"
+    if bed not in (None, wanted):
+        raise Stop(USAGE, f"--role {role} runs on the {wanted} bed, not on {bed}")
+    return wanted
 
 
 def _selection(arguments: argparse.Namespace) -> Selection:
@@ -76,7 +85,7 @@ def list_options(arguments: argparse.Namespace) -> RunOptions:
 
 
 def bed_options(arguments: argparse.Namespace) -> RunOptions:
-    return RunOptions(bed=arguments.bed, modules=tuple(arguments.module), driver_source=arguments.driver_source,
+    return RunOptions(bed=_bed_of("frontend", arguments.bed), modules=tuple(arguments.module), driver_source=arguments.driver_source,
                       kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen,
                       xen_tools=arguments.xen_tools)
 
@@ -84,8 +93,12 @@ def bed_options(arguments: argparse.Namespace) -> RunOptions:
 def run_options(arguments: argparse.Namespace) -> RunOptions:
     if arguments.jobs > MAX_JOBS:
         raise Stop(USAGE, f"--jobs {arguments.jobs}: at most {MAX_JOBS}")
+    role, bed = arguments.role, _bed_of(arguments.role, arguments.bed)
+    if arguments.peer_command is not None and bed != "loopback":
+        raise Stop(USAGE, "--peer-command is for --role backend on the loopback bed")
+    peer = arguments.peer or (ANY_BACKEND if arguments.peer_command else DEFAULT_BACKEND if role == "backend" else DEFAULT_PEER)
     return RunOptions(
-        role=arguments.role, bed=arguments.bed, peer=arguments.peer, selection=_selection(arguments),
+        role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),
         jobs=arguments.jobs, repeat=arguments.repeat, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
         out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools)

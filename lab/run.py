@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
-from lab.build import ROOT, Programs, build_carried
+from lab.build import ROOT, LoopbackPrograms, Programs, build_carried, build_loopback
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.peer import Peer, load_expectations, load_peer
 from lab.progress import Progress
@@ -22,6 +22,8 @@ from lab.suite import Plan, Selection, Suite, load_suite, select
 from reports.expectations import Expectation
 
 DEFAULT_PEER = "linux-drm-xen-front"
+DEFAULT_BACKEND = "displif-fake-backend"
+ANY_BACKEND = "any-backend"  # of --peer-command
 CARRIED_FREE_BYTES = 64 * 1024 * 1024
 
 
@@ -35,6 +37,7 @@ class RunOptions:
     role: str = "frontend"
     bed: str = "qemu"
     peer: str = DEFAULT_PEER
+    peer_command: str | None = None
     selection: Selection = Selection()
     jobs: int = field(default_factory=default_jobs)
     repeat: int = 1
@@ -54,11 +57,12 @@ class RunOptions:
         """The command that repeats the run, without its selection of cases."""
         words = ["./displif-cts", "run"]
         default = RunOptions()
-        for option in ("role", "bed", "peer", "seed", "expectations", "driver_source", "kernel", "modules_dir",
+        for option in ("role", "bed", "peer", "peer_command", "seed", "expectations", "driver_source", "kernel", "modules_dir",
                        "xen", "xen_tools"):
             value = getattr(self, option)
             if value != getattr(default, option):
-                words += ["--modules" if option == "modules_dir" else "--" + option.replace("_", "-"), str(value)]
+                name = "--modules" if option == "modules_dir" else "--" + option.replace("_", "-")
+                words += [name, shlex.quote(str(value))]
         words += ["--fresh"] if self.fresh else []
         for module in self.modules:
             words += ["--module", str(module)]
@@ -73,7 +77,7 @@ class Prepared:
     peer: Peer
     expectations: list[Expectation]
     expectations_file: str | None
-    programs: Programs
+    programs: Programs | LoopbackPrograms
     suite: Suite
     plan: Plan
 
@@ -84,7 +88,7 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
     peer = load_peer(options.peer, options.role)
     expectations, file = load_expectations(peer, options.expectations)
     with meanwhile():
-        programs = build_carried(progress)
+        programs = build_loopback(progress) if options.bed == "loopback" else build_carried(progress)
     suite = load_suite(programs.runner, options.role)
     plan = select(suite, options.selection)
     return Prepared(options, peer, expectations, file, programs, suite, plan)
@@ -119,7 +123,11 @@ def _check_path(option: str, path: Path, folder: bool) -> None:
 
 
 def open_bed(prepared: Prepared, progress: Progress) -> Any:
-    """Brings the bed up: packages, images, template. Raises BedError."""
+    """Brings the bed up: for qemu packages, images, template. Raises BedError."""
+    if prepared.options.bed == "loopback":
+        from lab.loopback import LoopbackBed, PeerCommand
+
+        return LoopbackBed(prepared.programs, PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command))
     from lab.qemu import Bed, BedOptions
 
     options = prepared.options
@@ -206,7 +214,7 @@ def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Pat
         if keep is not None:
             scheduler.run_batch((Job(plan.runnable[0], 1),), keep)
         else:
-            size = 1 if options.fresh else CASES_PER_MACHINE
+            size = 1 if options.fresh else getattr(bed, "cases_per_machine", CASES_PER_MACHINE)
             scheduler.run(batches_for(plan.runnable, options.repeat, size), options.jobs)
         recording.judge_monitors()
         recording.seal()

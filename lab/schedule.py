@@ -16,9 +16,6 @@ from lab.recording import CaseRecorder, Recording
 from lab.suite import Case
 
 
-RUNNER = "/carried/bin/displif-cts-runner"
-AGENT_SOCKET = "/run/displif-cts/agent.sock"
-PEER_FILE = "/run/displif-cts/peer.json"
 # What the runner may take beyond the case's own limit: its health checks, on a busy machine.
 GRACE_SECONDS = 90.0
 ANSWER_SECONDS = 60.0
@@ -32,6 +29,9 @@ class AgentLike(Protocol):
 
 class InstanceLike(Protocol):
     agent: Any  # AgentLike
+    runner: Any  # where the runner finds itself, the agent and the peer's descriptor
+    agent_socket: Any
+    peer_file: Any
 
     def run(self, argv: Sequence[str], on_line: Callable[[bytes], None], timeout: float | Limit) -> int: ...
     def kill(self) -> None: ...
@@ -251,7 +251,7 @@ class Scheduler:
 
     def _run_in(self, machine: Any, batch: Batch, recorder: BatchRecorder) -> None:
         hello = machine.agent.require("hello", timeout=ANSWER_SECONDS)
-        machine.agent.put(PEER_FILE, json.dumps(self._settings.peer).encode())
+        machine.agent.put(machine.peer_file, json.dumps(self._settings.peer).encode())
         recorder.machine(identity(machine, self._settings.facts))
         limit = Limit(self._limit(batch[0]))
 
@@ -262,7 +262,7 @@ class Scheduler:
                 limit.restart(self._limit(batch[recorder.done]))
 
         try:
-            status = machine.run(self._argv(batch, int(hello["guest_domid"])), on_line=on_line, timeout=limit)
+            status = machine.run(self._argv(machine, batch, int(hello["guest_domid"])), on_line=on_line, timeout=limit)
         except AgentTimeout:
             self._blame(recorder, f"no verdict within {limit.seconds:.0f} s of wall clock; the machine was ended")
             return
@@ -272,9 +272,10 @@ class Scheduler:
     def _limit(self, job: Job) -> float:
         return job.case.timeout_ms / 1000 + self._settings.grace
 
-    def _argv(self, batch: Batch, domain: int) -> list[str]:
+    def _argv(self, machine: Any, batch: Batch, domain: int) -> list[str]:
         settings = self._settings
         selection = [word for job in batch for word in ("--case", job.case.id)]
-        return [RUNNER, "run", "--role", settings.role, "--bed", settings.bed, "--agent", AGENT_SOCKET,
-                "--domain", str(domain), *selection, "--peer", PEER_FILE, "--format", "jsonl",
+        return [str(machine.runner), "run", "--role", settings.role, "--bed", settings.bed,
+                "--agent", str(machine.agent_socket), "--domain", str(domain), *selection,
+                "--peer", str(machine.peer_file), "--format", "jsonl",
                 "--seed", str(settings.seed), "--attempt", str(batch[0].attempt), "--part", "--while-clean"]

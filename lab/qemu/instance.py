@@ -22,6 +22,10 @@ class Instance:
     """A context manager; the machine and its files end with the block. Calls may come from several threads, `run`
     from one at a time."""
 
+    runner = "/carried/bin/displif-cts-runner"
+    agent_socket = "/run/displif-cts/agent.sock"
+    peer_file = "/run/displif-cts/peer.json"
+
     def __init__(self, cache: Cache, template: Path, disk: Path, log_directory: Path | None = None) -> None:
         self._cache, self._template, self._disk = cache, template, disk
         self._log_directory = log_directory

@@ -70,6 +70,8 @@ class FakeAgent:
 class FakeMachine:
     """Prints what the bed's script says for the case; a script entry may be a function instead of a record."""
 
+    runner, agent_socket, peer_file = "/runner", "/agent.sock", "/peer.json"
+
     def __init__(self, bed: "FakeBed") -> None:
         self.agent = FakeAgent()
         self.bed = bed

@@ -1,0 +1,213 @@
+"""Machines without a hypervisor: a fresh pair of domains and a freshly started peer for each case."""
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import tempfile
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Iterator, Sequence
+
+from lab.build import LoopbackPrograms
+from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
+from lab.qemu.limit import Limit
+from reports.fold import Fold
+
+from .command import PeerCommand, RunningPeer, read_lines
+
+BACKEND, FRONTEND = 0, 1
+# As many as the largest case shares; a guest's gntalloc has its own limit.
+SHARED_PAGES = 20_000
+START_SECONDS = 20.0
+
+
+class LoopbackBed:
+    """What lab.schedule needs of a bed. No privileges, milliseconds a machine."""
+
+    cases_per_machine = 1
+
+    def __init__(self, programs: LoopbackPrograms, command: PeerCommand) -> None:
+        self._programs, self._command = programs, own_program(programs, command)
+
+    def __enter__(self) -> "LoopbackBed":
+        with self.instance(self._programs.carried):
+            pass  # a command that does not start is said once, before any case
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def facts(self) -> dict[str, Any]:
+        return {"guest_type": "loopback", "peer_command": self._command.shown(),
+                "host": {"kernel": platform.release(), "cpus": os.cpu_count()}}
+
+    def make_disk(self, carried: Path) -> Path:
+        return carried
+
+    @contextmanager
+    def instance(self, _disk: Path) -> Iterator["LoopbackMachine"]:
+        with ExitStack() as stack:
+            # Short: a socket's address has 107 characters.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="displif-")))
+            machine = LoopbackMachine(self._programs, folder, self._command)
+            stack.callback(machine.close)
+            machine.start()
+            yield machine
+
+
+def own_program(programs: LoopbackPrograms, command: PeerCommand) -> PeerCommand:
+    """A descriptor names the build's own programs without their place."""
+    if isinstance(command.argv, str) or command.argv[0] not in programs.bin:
+        return command
+    return replace(command, argv=[str(programs.bin[command.argv[0]]), *command.argv[1:]])
+
+
+class LoopbackMachine:
+    """Two domains, the backend under test in one of them; `run` starts the runner in the other."""
+
+    def __init__(self, programs: LoopbackPrograms, folder: Path, command: PeerCommand) -> None:
+        self._programs, self._folder, self._command = programs, folder, command
+        self._lock = threading.Lock()
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._killed = False
+        self._peer: RunningPeer | None = None
+        self.stderr = ""
+        self.agent = self  # the little that lab.schedule asks of it
+        self.runner, self.agent_socket, self.peer_file = programs.runner, folder / "agent.sock", folder / "peer.json"
+
+    # --- as an agent
+
+    def require(self, verb: str, timeout: float = 60.0, payload: bytes | None = None, **_: object) -> dict[str, Any]:
+        if verb != "hello":
+            raise BedError(f"loopback has no verb {verb}")
+        return {"ok": True, "guest_domid": BACKEND}  # the peer's domain
+
+    call = require
+
+    def put(self, path: str | Path, data: bytes, mode: int = 0o644) -> None:
+        Path(path).write_bytes(data)
+
+    # --- as a machine
+
+    def start(self) -> None:
+        domains = [f"{BACKEND},shared-pages={SHARED_PAGES}", f"{FRONTEND},name=guest,shared-pages={SHARED_PAGES}"]
+        host = self._spawn([str(self._programs.loopback), "--dir", str(self._folder), "--oracle", "--with-parent",
+                            *(word for domain in domains for word in ("--domain", domain))], {}, subprocess.PIPE)
+        try:
+            lines = read_lines(host, Limit(START_SECONDS))
+            first = next(lines, b"")
+        except TimeoutError:
+            first = b""
+        if not first.startswith(b"ready "):
+            raise BedError(f"displif-loopback did not start: {first.decode('utf-8', 'replace')}")
+        self._peer = RunningPeer(self._command, self._environment(BACKEND))
+        self._peer.await_ready()
+
+    def _environment(self, domain: int) -> dict[str, str]:
+        libraries = os.pathsep.join(filter(None, [str(self._programs.libraries), os.environ.get("LD_LIBRARY_PATH", "")]))
+        return {"LD_LIBRARY_PATH": libraries, "DISPLIF_LOOPBACK": str(self._folder),
+                "DISPLIF_LOOPBACK_DOMAIN": str(domain), "XENSTORED_PATH": str(self._folder / f"store-{domain}.sock")}
+
+    def _spawn(self, argv: Sequence[str], environment: dict[str, str], stdin: Any) -> "subprocess.Popen[bytes]":
+        with self._lock:
+            if self._killed:
+                raise InstanceDied("the machine is being ended")
+            child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=self._errors(), start_new_session=True,
+                                     env={**os.environ, **environment})
+            self._children.append(child)
+            return child
+
+    def _errors(self) -> Any:
+        return open(self._folder / "stderr", "ab")
+
+    def run(self, argv: Sequence[str], on_line: Callable[[bytes], None], timeout: float | Limit,
+            env: dict[str, str] | None = None) -> int:
+        limit = timeout if isinstance(timeout, Limit) else Limit(timeout)
+        environment = {**self._environment(FRONTEND), **(env or {}),
+                       "DISPLIF_CTS_CONTROL_STORE": str(self._folder / f"store-{BACKEND}.sock")}
+        witness = Witness(self._peer, on_line)
+        child = self._spawn(argv, environment, subprocess.DEVNULL)
+        try:
+            for line in read_lines(child, limit):
+                witness.line(line)
+        except TimeoutError:
+            _end(child)
+            raise AgentTimeout(f"{argv[0]} did not end within {limit.seconds:g} s") from None
+        status = child.wait()
+        self.stderr = (self._folder / "stderr").read_text("utf-8", "replace")[-2000:]
+        if self._killed:
+            raise InstanceDied("the machine was ended")
+        return status if status >= 0 else 128 - status
+
+    def kill(self) -> None:
+        with self._lock:
+            self._killed = True
+            children = list(self._children)
+        for child in children:
+            _end(child)
+
+    def close(self) -> None:
+        if self._peer is not None:
+            self._peer.end()
+        self.kill()
+        for child in self._children:
+            child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+class Witness:
+    """Looks at the backend's process before a verdict goes out: its output is evidence, and its death a crash."""
+
+    def __init__(self, peer: RunningPeer | None, on_line: Callable[[bytes], None]) -> None:
+        self._peer, self._on_line = peer, on_line
+        self._folds: dict[str, Fold] = {}
+
+    def line(self, raw: bytes) -> None:
+        try:
+            record = json.loads(raw)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or "during" in record or not isinstance(record.get("case"), str):
+            self._on_line(raw)
+            return
+        if record.get("t") == "verdict" and self._peer is not None:
+            self._testify(record)
+            return
+        self._folds.setdefault(record["case"], Fold()).add(record)
+        self._on_line(raw)
+
+    def _testify(self, verdict: dict[str, Any]) -> None:
+        assert self._peer is not None
+        case, fold = verdict["case"], self._folds.setdefault(verdict["case"], Fold())
+        trouble, said = self._peer.trouble(), self._peer.output.text()
+        if said:
+            self._say({**_head("msg", verdict), "kind": "log", "dir": "-", "fields": {"source": "backend", "text": said}})
+        if trouble:
+            health = {**_head("health", verdict), "state": "crashed", "reason": trouble, "own_gap_ms": 0, "peer_gap_ms": 0,
+                      "tolerance_ms": 1000}
+            fold.add(health)
+            self._say(health)
+            judgement = fold.judge()
+            verdict = {**verdict, "verdict": judgement.verdict, "reason": judgement.reason}
+        self._say(verdict)
+        self._folds.pop(case, None)
+
+    def _say(self, record: dict[str, Any]) -> None:
+        self._on_line(json.dumps(record).encode())
+
+
+def _head(kind: str, verdict: dict[str, Any]) -> dict[str, Any]:
+    return {"v": 1, "t": kind, "ns": verdict["ns"], "case": verdict["case"]}
