@@ -114,6 +114,8 @@ def load_suite(runner: Path, role: str) -> Suite:
         suite = parse_list(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         raise Stop(INFRASTRUCTURE, f"{runner} does not list its cases: {error}") from None
+    cited = {requirement for case in suite.cases for requirement in case.requirements}
+    suite = Suite(suite.cases, tuple(r for r in suite.requirements if r.get("role") == role or r["id"] in cited))
     if not suite.cases:
         raise Stop(INFRASTRUCTURE, f"{runner} lists no case for role {role}: {done.stderr.strip()}")
     return suite
