@@ -92,7 +92,7 @@ Setting setting_of(std::string_view id) {
   }
   if (is("late-response-taken")) {
     s.backend = [](BackendFaults& faults) {
-      faults.response_late = {1, BackOperations::only(XENDISPL_OP_GET_EDID), milliseconds(90)};
+      faults.response_late = {1, BackOperations::only(XENDISPL_OP_GET_EDID), milliseconds(180)};
       faults.response_never = {1, BackOperations::only(XENDISPL_OP_PG_FLIP)};
     };
   }
