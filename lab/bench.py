@@ -1,4 +1,4 @@
-"""`bench bed`: what the bed costs, against an empty case in the same run."""
+"""`bench bed`: what the bed costs, against an empty case in the same run. `bench loopback`: Google Benchmark's program."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+from lab.build import build
 from lab.errors import INFRASTRUCTURE, Stop
+from lab.process import run_grouped
 from lab.progress import Progress
 from lab.qemu.cache import default_root
 from lab.qemu.errors import BedError
@@ -22,6 +24,8 @@ FAKE_BACKEND = "/carried/bin/displif-fake-backend"
 
 def command(arguments: argparse.Namespace) -> int:
     progress = Progress()
+    if arguments.what == "loopback":
+        return _loopback(arguments.quick, progress)
     prepared = prepare(RunOptions(), progress)
     try:
         with open_bed(prepared, progress) as bed:
@@ -30,6 +34,14 @@ def command(arguments: argparse.Namespace) -> int:
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
     return 0
+
+
+def _loopback(quick: bool, progress: Progress) -> int:
+    target = "displif-bench-loopback"
+    with progress.phase("build", target):
+        folder = build("release", [target], anew=True)
+    least = ["--benchmark_min_time=0.05"] if quick else []
+    return run_grouped([folder / "harness" / "bench" / target, "--benchmark_counters_tabular=true", *least])
 
 
 def _row(name: str, value: str, note: str = "") -> None:

@@ -93,10 +93,13 @@ def _step(argv: Sequence[str | Path], log: Path, what: str) -> None:
         raise Stop(INFRASTRUCTURE, f"{what} failed (status {status}); the end of {log}:\n{tail(log)}")
 
 
-def build(preset: str, targets: Sequence[str] = ()) -> Path:
-    """Configures and builds; returns the build folder. No targets: all of them."""
+def build(preset: str, targets: Sequence[str] = (), anew: bool = False) -> Path:
+    """Configures and builds; returns the build folder. No targets: all of them. `anew`: packages have come that the
+    build looks for only when it is configured."""
     folder = ROOT / "build" / preset
     with _locked(folder):
+        if anew:
+            (folder / "build.ninja").unlink(missing_ok=True)
         _build_locked(folder, preset, targets)
     return folder
 

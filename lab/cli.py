@@ -41,7 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
     selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it")
     selftest.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     bench = commands.add_parser("bench", help="measure")
-    bench.add_argument("what", choices=("bed",), help="bed: restores, cases per minute, template build")
+    bench.add_argument("what", choices=("bed", "loopback"), help="bed: restores, cases per minute, template build; "
+                       "loopback: round trips, connection, mappings, each against a baseline of the same run")
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
     report = commands.add_parser("report", help="make reports again from a stream")
     report.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")

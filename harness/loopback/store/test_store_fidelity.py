@@ -17,7 +17,7 @@ from lab.qemu.cache import Cache
 from lab.qemu.packages import PackageStore
 
 SEEDS = range(1, 6)
-MORE_SEEDS = range(6, 201)
+MORE_SEEDS = range(6, 151)
 SECONDS = 120  # a sequence takes two or three; the daemon is killed with the program
 BED_SECONDS = 300  # ten or twenty under emulation
 SOCKET = "/run/xenstored/socket"
