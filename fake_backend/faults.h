@@ -241,7 +241,8 @@ struct BackendFaults {
   Times accepts_short_buffer = 0;
   // omission, backend.omission.accepts-large-framebuffer, fb-attach.fits-in-buffer.
   Times accepts_large_framebuffer = 0;
-  // omission, backend.omission.accepts-config-beyond-resolution, set-config.beyond-resolution-rejected.
+  // omission, backend.omission.accepts-config-beyond-resolution,
+  // set-config.beyond-resolution-rejected.
   Times accepts_config_beyond_resolution = 0;
   // omission, backend.omission.accepts-other-ring, ring.generic-operations-on-connector-zero.
   Times accepts_other_ring = 0;

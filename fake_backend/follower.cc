@@ -39,6 +39,25 @@ void Follower::step(xen::Deadline deadline) {
   if (store_.next_event(deadline)) look();
 }
 
+Follower::Screen Follower::screen(std::size_t connector) {
+  constexpr std::size_t kOctetsPerPixel = 4;
+  for (const auto& [key, backend] : served_) {
+    const auto shown = backend->visible(connector);
+    if (!shown) continue;
+    const auto pixels = backend->pixels(shown->buffer.cookie);
+    if (!pixels) continue;
+    Screen screen{.width = shown->framebuffer.width, .height = shown->framebuffer.height};
+    const std::size_t row = screen.width * kOctetsPerPixel;
+    const std::size_t stride = shown->buffer.width * kOctetsPerPixel;
+    for (std::size_t y = 0; y < screen.height && y * stride + row <= pixels->size(); ++y) {
+      const auto from = pixels->begin() + static_cast<std::ptrdiff_t>(y * stride);
+      screen.pixels.insert(screen.pixels.end(), from, from + static_cast<std::ptrdiff_t>(row));
+    }
+    return screen;
+  }
+  return {};
+}
+
 void Follower::look() {
   std::set<Key> there;
   for (const std::string& frontend :

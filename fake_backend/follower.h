@@ -2,6 +2,7 @@
 // backend does: devices of any frontend, each by a FakeBackend of its own, until they go.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -9,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "fake_backend/fake_backend.h"
 #include "harness/trace/recorder.h"
@@ -28,6 +30,15 @@ class Follower {
   // and ends backends accordingly. Trouble with one device is recorded and touches no other.
   void step(xen::Deadline deadline);
   std::size_t devices() const { return served_.size(); }
+
+  // What the connector of the first device that shows something displays: XRGB8888, rows without
+  // padding. All zero: nothing is shown.
+  struct Screen {
+    std::uint32_t width = 0;   // pixels
+    std::uint32_t height = 0;  // pixels
+    std::vector<std::byte> pixels{};
+  };
+  Screen screen(std::size_t connector);
 
  private:
   using Key = std::pair<std::uint16_t, std::uint16_t>;  // frontend, device

@@ -4,15 +4,19 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "fake_backend/fake_backend.h"
 #include "fake_backend/follower.h"
+#include "fake_backend/screen_socket.h"
 
 namespace {
 
@@ -32,6 +36,7 @@ struct Arguments {
   bool writable = false;
   bool attach = false;
   bool follow = false;
+  bool screen = false;
   bool quiet = false;
   bool list_faults = false;
   unsigned seconds = 0;
@@ -64,6 +69,8 @@ void describe(CLI::App& app, Arguments& args) {
   app.add_flag("--follow", args.follow,
                "Serve every device that the tool stack creates, of any frontend, as it comes and "
                "goes; --connector says nothing then");
+  app.add_flag("--loopback-screen", args.screen,
+               "With --follow: tell what is displayed at screen.sock in DISPLIF_LOOPBACK's folder");
   app.add_option("-f,--fault", args.faults, "Switch a fault on; repeat for more");
   app.add_flag("--list-faults", args.list_faults, "List the faults and end");
   app.add_option("--seconds", args.seconds, "End by itself after that time (default: never)");
@@ -161,12 +168,20 @@ int follow(const Arguments& args, const std::vector<const fb::FaultInfo*>& fault
         for (const fb::FaultInfo* fault : faults) fault->apply(set);
       },
       recorder);
+  std::optional<fb::ScreenSocket> screen;
+  if (args.screen) {
+    const char* folder = std::getenv("DISPLIF_LOOPBACK");
+    if (folder == nullptr)
+      throw std::runtime_error("--loopback-screen: DISPLIF_LOOPBACK is not set");
+    screen.emplace(std::filesystem::path(folder) / "screen.sock");
+  }
   fmt::print(stderr, "following; Ctrl-C ends\n");
-  constexpr std::chrono::milliseconds kLook{50};  // for a signal
+  constexpr std::chrono::milliseconds kLook{10};  // for a signal, and for who asks
   const auto end = xen::in(std::chrono::seconds(args.seconds));
   const timespec at_once{};
   while (args.seconds == 0 || xen::Clock::now() < end) {
     follower.step(xen::in(kLook));
+    if (screen) screen->serve(follower);
     const int number = sigtimedwait(&signals, nullptr, &at_once);
     if (number > 0) return number == SIGTERM ? 128 + SIGTERM : 0;
   }

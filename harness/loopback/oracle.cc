@@ -14,20 +14,25 @@ namespace {
 
 constexpr std::uint64_t kMaxDomain = 0x7fef;
 
-int listen_at(const std::filesystem::path& path) {
+sockaddr_un address_of(const std::filesystem::path& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string text = path.string();
   if (text.size() >= sizeof address.sun_path)
     throw std::system_error(ENAMETOOLONG, std::generic_category(), text);
   std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
+  return address;
+}
+
+int listen_at(const std::filesystem::path& path) {
+  const sockaddr_un address = address_of(path);
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "socket");
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       listen(fd, 16) != 0) {
     const int number = errno;
     close(fd);
-    throw std::system_error(number, std::generic_category(), text);
+    throw std::system_error(number, std::generic_category(), path.string());
   }
   return fd;
 }
@@ -42,7 +47,25 @@ bool write_all(int fd, std::string_view text) {
   return true;
 }
 
+// Passes a request on to whoever listens at `path`; null where nobody does.
+Json ask(const std::filesystem::path& path, const std::string& line) {
+  constexpr std::size_t kMost = 256U << 20;  // octets; the largest picture is a third of that
+  const sockaddr_un address = address_of(path);
+  const Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd || connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      !write_all(fd.get(), line))
+    return nullptr;
+  std::string answer;
+  char buffer[65536];
+  for (ssize_t got; answer.size() < kMost && (got = recv(fd.get(), buffer, sizeof buffer, 0)) > 0;)
+    answer.append(buffer, static_cast<std::size_t>(got));
+  Json parsed = Json::parse(answer, nullptr, false);
+  return parsed.is_object() ? parsed : Json(nullptr);
+}
+
 }  // namespace
+
+std::filesystem::path Oracle::screen_path() const { return path_.parent_path() / "screen.sock"; }
 
 Oracle::Oracle(Host& host, const std::filesystem::path& socket, xen::DomId guest)
     : host_(host), path_(socket), guest_(guest), listener_(listen_at(socket)), thread_([this] {
@@ -100,10 +123,17 @@ Json Oracle::answer(const agent::Request& request) const {
     const auto domain = [&] {
       return xen::DomId{static_cast<std::uint16_t>(request.args.number("domid", kMaxDomain))};
     };
-    if (request.verb == "hello")
-      return agent::answer_ok(request.seq, Json{{"version", 1},
-                                                {"verbs", {"hello", "mappings", "ports"}},
-                                                {"guest_domid", xen::raw(guest_)}});
+    if (request.verb == "hello") {
+      Json verbs{"hello", "mappings", "ports"};
+      if (std::filesystem::exists(screen_path())) verbs.push_back("screen");
+      return agent::answer_ok(
+          request.seq,
+          Json{{"version", 1}, {"verbs", std::move(verbs)}, {"guest_domid", xen::raw(guest_)}});
+    }
+    if (request.verb == "screen") {
+      Json reply = ask(screen_path(), agent::format_request(request.seq, "screen", request.args));
+      if (!reply.is_null()) return reply;
+    }
     if (request.verb == "mappings")
       return agent::answer_ok(request.seq, Json{{"mapped", host_.mappings_of(domain()).size()}});
     if (request.verb == "ports")

@@ -3,6 +3,7 @@
 //   hello                    {version, verbs, guest_domid}
 //   mappings domid=N         {mapped: pages of that domain which any domain maps now}
 //   ports domid=N            {in_use: the domain's open event channels}
+//   screen connector=N       what a backend displays that listens at screen.sock beside the socket
 #pragma once
 
 #include <filesystem>
@@ -30,6 +31,7 @@ class Oracle {
   void accept();
   void converse(int fd);
   Json answer(const agent::Request& request) const;
+  std::filesystem::path screen_path() const;
 
   Host& host_;
   std::filesystem::path path_;

@@ -121,6 +121,12 @@ def test_a_guest_that_panics_is_a_crash(prepared: Prepared, real_bed: Any, tmp_p
     assert result.verdict == "crash", result.reason
 
 
+def test_a_guest_that_spins_with_interrupts_off_is_a_hang(prepared: Prepared, real_bed: Any, tmp_path: Path) -> None:
+    """Debian's driver walks 2^31 slots in its interrupt handler when the event page's in_prod is half a range ahead."""
+    result = one_result(prepared, real_bed, real_bed, tmp_path, "frontend.event-page.producer-beyond.half-range")
+    assert result.verdict == "hang", result.reason
+
+
 def command(*words: str, **more: Any) -> "subprocess.Popen[str]":
     return subprocess.Popen([ROOT / "displif-cts", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
