@@ -402,17 +402,17 @@ TEST_F(Live, what_the_backend_refuses_is_told_and_leaves_nothing) {
   EXPECT_EQ(odd.error, EPROTO);
 }
 
-TEST_F(Live, a_silent_backend_costs_the_limit_and_no_more) {
+TEST_F(Live, a_silent_backend_costs_the_limit_and_its_late_answer_is_for_nobody) {
   auto front = frontend_options();
-  front.response_limit = milliseconds(60);
+  front.response_limit = milliseconds(200);
   make(backend_options(), front);
   connect();
   backend_fault([](fake_backend::BackendFaults& faults) {
-    faults.response_late = {1, fake_backend::Operations::all(), milliseconds(200)};
+    faults.response_late = {1, fake_backend::Operations::all(), milliseconds(800)};
   });
   const Reply silent = frontend().reset_config(0);
   EXPECT_EQ(silent.error, ETIMEDOUT);
-  EXPECT_THAT(silent.failure, HasSubstr("no response within 6"));
+  EXPECT_THAT(silent.failure, HasSubstr("no response within"));
   ASSERT_TRUE(eventually([&] { return frontend().responses().size() == 1; }));
   EXPECT_FALSE(frontend().responses()[0].request.has_value());  // late, and for nobody
   EXPECT_TRUE(frontend().reset_config(0).ok());
