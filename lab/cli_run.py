@@ -24,7 +24,10 @@ from reports.write import judged_stream, render, write_reports
 def run_command(arguments: argparse.Namespace) -> int:
     options = command_line(run_options(arguments))
     progress = Progress()
-    prepared = prepare(options, progress, nullcontext if arguments.list else fetching)
+    if arguments.keep and options.bed != "qemu":
+        raise Stop(USAGE, f"--keep is for the qemu bed; a machine of the {options.bed} bed has no shell")
+    wants_packages = options.bed == "qemu" and not arguments.list
+    prepared = prepare(options, progress, fetching if wants_packages else nullcontext)
     if arguments.list:
         return _print_plan(prepared.plan, "human")
     if arguments.keep and (len(prepared.plan.runnable) != 1 or options.repeat != 1):

@@ -62,7 +62,7 @@ class RunOptions:
             value = getattr(self, option)
             if value != getattr(default, option):
                 name = "--modules" if option == "modules_dir" else "--" + option.replace("_", "-")
-                words += [name, shlex.quote(str(value))]
+                words += [name, str(value)]
         words += ["--fresh"] if self.fresh else []
         for module in self.modules:
             words += ["--module", str(module)]
@@ -95,6 +95,8 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
 
 
 def _check_files(options: RunOptions) -> None:
+    if options.bed != "qemu":
+        _refuse_machine_options(options)
     for option, paths, folder in (
         ("--module", options.modules, False), ("--kernel", (options.kernel,), False),
         ("--xen", (options.xen,), False), ("--driver-source", (options.driver_source,), True),
@@ -109,6 +111,15 @@ def _check_files(options: RunOptions) -> None:
         raise Stop(USAGE, "--xen and --xen-tools belong together: libxenctrl must match the hypervisor")
     if options.modules and options.driver_source:
         raise Stop(USAGE, "--module and --driver-source exclude each other")
+
+
+def _refuse_machine_options(options: RunOptions) -> None:
+    """Said, and not ignored: a run without the kernel that was handed in proves nothing about it."""
+    default = RunOptions()
+    for option, name in (("modules", "--module"), ("driver_source", "--driver-source"), ("kernel", "--kernel"),
+                         ("modules_dir", "--modules"), ("xen", "--xen"), ("xen_tools", "--xen-tools")):
+        if getattr(options, option) != getattr(default, option):
+            raise Stop(USAGE, f"{name} is for the qemu bed; the {options.bed} bed has neither kernel nor hypervisor")
 
 
 def _check_path(option: str, path: Path, folder: bool) -> None:

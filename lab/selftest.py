@@ -19,7 +19,7 @@ from lab.loopback import LoopbackBed, PeerCommand
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 from lab.run import DEFAULT_BACKEND, Prepared, RunOptions, default_jobs, make_folder, prepare
-from lab.suite import Case
+from lab.suite import Case, Suite
 
 FAKE = "displif-fake-backend"
 MUTANT_KINDS = ("deviation", "omission")
@@ -143,7 +143,7 @@ def command(arguments: argparse.Namespace) -> int:
     bench, jobs = Bench(prepared), arguments.jobs or default_jobs()
     alarms = [] if arguments.fault else _false_alarms(bench, prepared, jobs, progress)
     with progress.phase("faults", f"{len(faults)} deviations and omissions, {jobs} at a time"):
-        lines = _lines(bench, faults, prepared.plan.runnable, arguments.full, jobs, progress)
+        lines = _lines(bench, faults, prepared.suite, arguments.full, jobs, progress)
     folder = make_folder(None)
     write_matrix(folder / "kill-matrix.json", lines, alarms)
     print(table(lines, alarms))
@@ -158,12 +158,12 @@ def _false_alarms(bench: Bench, prepared: Prepared, jobs: int, progress: Progres
     return [trial for trial in trials if trial.verdict not in ("pass", "skip")]
 
 
-def _lines(bench: Bench, faults: Sequence[Fault], cases: Sequence[Case], full: bool, jobs: int,
+def _lines(bench: Bench, faults: Sequence[Fault], suite: Suite, full: bool, jobs: int,
            progress: Progress) -> list[Line]:
     lock, done = threading.Lock(), [0]
 
     def one(fault: Fault) -> Line:
-        line = bench.line(fault, [case for case in cases if fault.requirement in case.requirements], full)
+        line = bench.line(fault, suite.citing(fault.requirement), full)
         with lock:
             done[0] += 1
             said = f"caught by {line.by[0]}" if line.by else f"SURVIVED: {line.why}"

@@ -35,6 +35,10 @@ class Suite:
     cases: tuple[Case, ...]
     requirements: tuple[dict[str, Any], ...] = ()
 
+    def citing(self, requirement: str) -> list[Case]:
+        """The cases, monitors left out, that say they judge it."""
+        return [case for case in self.cases if requirement in case.requirements and not case.monitor]
+
 
 @dataclass(frozen=True)
 class Selection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import subprocess
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
 from lab.build import LoopbackPrograms
+from lab.process import end_group
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
 from lab.qemu.limit import Limit
 from reports.fold import Fold
@@ -136,7 +136,7 @@ class LoopbackMachine:
             for line in read_lines(child, limit):
                 witness.line(line)
         except TimeoutError:
-            _end(child)
+            end_group(child)
             raise AgentTimeout(f"{argv[0]} did not end within {limit.seconds:g} s") from None
         status = child.wait()
         self.stderr = (self._folder / "stderr").read_text("utf-8", "replace")[-2000:]
@@ -149,23 +149,15 @@ class LoopbackMachine:
             self._killed = True
             children = list(self._children)
         for child in children:
-            _end(child)
+            end_group(child)
 
     def close(self) -> None:
         if self._peer is not None:
             self._peer.end()
         self.kill()
         for child in self._children:
-            child.wait()
             if child.stdout is not None:
                 child.stdout.close()
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 class Witness:

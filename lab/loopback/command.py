@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Iterator, Sequence
 
+from lab.process import end_group
 from lab.qemu.errors import BedError
 from lab.qemu.limit import Limit
 
@@ -121,23 +122,14 @@ class RunningPeer:
 
     def end(self) -> None:
         """SIGTERM, and SIGKILL for whatever of the group is left."""
-        group = self._process.pid
         if self._process.poll() is None:
-            _signal(group, signal.SIGTERM)
+            os.killpg(self._process.pid, signal.SIGTERM)  # not reaped yet: the group is there
             try:
                 self._process.wait(TERM_SECONDS)
             except subprocess.TimeoutExpired:
                 pass
-        _signal(group, signal.SIGKILL)
-        self._process.wait()
+        end_group(self._process)
         self._reader.join(1)
-
-
-def _signal(group: int, number: int) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        pass
 
 
 def how_ended(status: int) -> str:

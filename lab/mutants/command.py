@@ -40,7 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
             def modules_of(mutant: Mutant) -> Sequence[Path]:
                 return build_driver(apply(mutant, source, Path(work) / mutant.name), progress.bed)
 
-            judgements = kill_all(mutants, cases_by_requirement(suite), modules_of, run, progress)
+            judgements = kill_all(mutants, {m.requirement: [case.id for case in suite.citing(m.requirement)] for m in mutants}, modules_of,
+                                  run, progress)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
     survivors = sum(judgement.by is None for judgement in judgements)
@@ -57,21 +58,11 @@ def chosen(mutants: list[Mutant], globs: Sequence[str]) -> list[Mutant]:
     return [m for m in mutants if not globs or any(fnmatch.fnmatchcase(m.name, glob) for glob in globs)]
 
 
-def cases_by_requirement(suite: Suite) -> dict[str, list[str]]:
-    """The cases, monitors left out, that say they check a requirement."""
-    found: dict[str, list[str]] = {}
-    for case in suite.cases:
-        for requirement in case.requirements:
-            if not case.monitor:
-                found.setdefault(requirement, []).append(case.id)
-    return found
-
-
 def kill_all(mutants: Sequence[Mutant], cases: dict[str, list[str]], modules_of: Modules, run: Run,
              progress: Progress) -> list[Judgement]:
     """First the driver as it is, then each mutant. Raises Stop when a run was not completed."""
     for mutant in mutants:
-        if mutant.requirement not in cases:
+        if not cases.get(mutant.requirement):
             raise MutantError(f"{mutant.name}: no case checks {mutant.requirement}")
     wanted = sorted({case for mutant in mutants for case in cases[mutant.requirement]})
     progress.say("mutants", f"{len(wanted)} cases on the driver as it is")

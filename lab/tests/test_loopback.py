@@ -112,7 +112,7 @@ def test_a_fault_is_caught_by_a_check_of_its_own_requirement_only(programs: Loop
     prepared = prepare(RunOptions(role="backend", bed="loopback", peer="displif-fake-backend"), Progress(quiet=True))
     bench = Bench(prepared)
     fault = Fault("backend.deviation.response-duplicate", "a response comes twice", "response.one-per-request")
-    cases = [case for case in prepared.plan.runnable if fault.requirement in case.requirements]
+    cases = prepared.suite.citing(fault.requirement)
     assert bench.line(fault, cases, full=False).by
     other = Fault(fault.id, fault.title, "bus.backend-closes")
     line = bench.line(other, cases[:1], full=False)
