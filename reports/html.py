@@ -1,4 +1,8 @@
-"""report.html: one file that opens without a network, made from the stream and its artifacts."""
+"""report.html: one file that opens without a network, made from the stream and its artifacts.
+
+What everybody wants to see is in the page as it is written; the details of each case are data that the page's own
+script (reports/page) draws when the case is opened.
+"""
 from __future__ import annotations
 
 import base64
@@ -11,47 +15,30 @@ from typing import Any
 import jinja2
 
 from reports import view
+from reports.details import Details, pack
 from reports.judge import Judged, Result, requirement_states
+from reports.model import Messages
+from reports.pictures import Pictures
+from reports.reader import StreamError
 
-MAX_PICTURE = 2 * 1024 * 1024
-MAX_PICTURES = 64 * 1024 * 1024
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
-
-
-class _Pictures:
-    """PNG artifacts as data URLs, while they fit; checked against the stream's hash."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.left = MAX_PICTURES
-
-    def show(self, artifact: dict[str, Any]) -> dict[str, str]:
-        shown = {"name": artifact["name"], "path": artifact["path"], "url": "", "note": ""}
-        path = (self.folder / artifact["path"]).resolve()
-        if not path.is_relative_to(self.folder):
-            return shown | {"path": "", "note": "its path leaves the run's folder"}
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            return shown | {"note": error.strerror or "cannot be read"}
-        if hashlib.sha256(data).hexdigest() != artifact["sha256"]:
-            return shown | {"note": "changed after the run: its hash does not match"}
-        if artifact.get("media") != "image/png":
-            return shown
-        if len(data) > min(MAX_PICTURE, self.left):
-            return shown | {"note": f"{len(data)} bytes, not shown here"}
-        self.left -= len(data)
-        return shown | {"url": "data:image/png;base64," + base64.b64encode(data).decode()}
+PAGE = Path(__file__).with_name("page")
+# In the order in which they build on each other; one scope holds them all.
+SCRIPTS = ("dom.js", "store.js", "words.js", "sequence.js", "timeline.js", "messages.js", "screens.js", "detail.js", "filter.js",
+           "main.js")
+MAX_SURPRISES = 50
 
 
-def _check(judged: Judged, check: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "requirement": _requirement(judged, check["requirement"]),
-        "level": check["level"],
-        "expected": [str(outcome) for outcome in check["expected"]],
-        "seen": str(check.get("seen", "")),
-        "during": check.get("during", ""),
-    }
+@functools.cache
+def script() -> str:
+    parts = [(PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    return '(function () {\n"use strict";\n' + "".join(parts) + "})();\n"
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                                     loader=jinja2.FileSystemLoader(PAGE))
+    return environment.get_template("page.html.j2")
 
 
 def _requirement(judged: Judged, name: str) -> dict[str, str]:
@@ -62,38 +49,39 @@ def _requirement(judged: Judged, name: str) -> dict[str, str]:
             "level": str(found.get("level", "")), "reading": str(found.get("reading") or "")}
 
 
-def _case(judged: Judged, result: Result, pictures: _Pictures) -> dict[str, Any]:
-    case, plan = result.case, judged.run.case_plan(result.id)
-    about = {
-        "id": result.id, "name": view.attempt_title(result), "anchor": f"{result.id}-{result.attempt}",
-        "title": plan.get("title", ""), "row": result.row, "verdict": result.verdict or "none",
-        "reason": result.reason, "action": result.action, "expectation": result.expectation,
-        "requirements": [_requirement(judged, name) for name in plan.get("requirements", [])],
-        "repro": view.repro_command(judged, result), "open": result.red,
-        "seconds": "", "failed": [], "more_failed": 0, "kept": [], "before": [], "last": [],
-        "kernel_log": [], "errors": [], "artifacts": [], "messages": 0,
-    }
-    if case is None:
-        return about
-    return about | {
-        "seconds": f"{case.seconds:.2f}", "messages": case.messages,
-        "failed": [_check(judged, check) for check in case.failed[:10]],
-        "more_failed": max(0, len(case.failed) - 10), "kept": sorted(case.kept.items()),
-        "before": view.decoded(case.before_failure), "last": view.decoded(list(case.tail)),
-        "kernel_log": case.kernel_log, "errors": case.errors[:10],
-        "artifacts": [pictures.show(artifact) for artifact in case.artifacts],
-    }
-
-
 def _requirement_rows(judged: Judged) -> list[dict[str, Any]]:
     states = requirement_states(judged)
     cases: dict[str, list[str]] = defaultdict(list)
     for result in judged.results:
-        for name in judged.run.case_plan(result.id).get("requirements", []):
-            if result.attempt == 1:
+        if result.attempt == 1:
+            for name in judged.run.case_plan(result.id).get("requirements", []):
                 cases[name].append(result.id)
-    return [_requirement(judged, name) | {"state": state, "cases": cases[name]}
-            for name, state in sorted(states.items())]
+    cited = {check["requirement"] for case in judged.run.cases.values() for check in case.failed}
+    names = dict.fromkeys((*sorted(states), *sorted(cited - states.keys())))
+    return [_requirement(judged, name) | {"state": states.get(name, "broken"), "cases": cases[name]} for name in names]
+
+
+def _row(judged: Judged, result: Result, levels: dict[str, str]) -> dict[str, Any]:
+    """One line of the list, and what the filters look at."""
+    words, plan = result.id.split("."), judged.run.case_plan(result.id)
+    return {
+        "name": view.attempt_title(result), "anchor": f"{result.id}-{result.attempt}", "title": str(plan.get("title", "")),
+        "label": result.row.label, "tone": result.row.tone, "verdict": result.verdict or "none",
+        "role": words[0], "group": words[1] if len(words) > 1 else words[0],
+        "levels": " ".join(sorted({levels[name] for name in plan.get("requirements", []) if levels.get(name)})),
+    }
+
+
+def _surprise(judged: Judged, result: Result) -> dict[str, Any]:
+    """What stands in the page even for a reader without scripts."""
+    check = result.case.failed[0] if result.case and result.case.failed else None
+    return {
+        "name": view.attempt_title(result), "anchor": f"{result.id}-{result.attempt}" if result.case else "",
+        "row": result.row, "reason": result.reason, "action": result.action,
+        "check": check and {"requirement": _requirement(judged, check["requirement"]), "seen": str(check.get("seen", "")),
+                            "expected": [str(outcome) for outcome in check["expected"]]},
+        "repro": view.repro_command(judged, result) if result.case else "",
+    }
 
 
 def _rank(result: Result) -> tuple[int, str, int]:
@@ -104,30 +92,41 @@ def _rank(result: Result) -> tuple[int, str, int]:
 def _facts(judged: Judged) -> list[tuple[str, str]]:
     run, env = judged.run.run, judged.run.env
     rows = [("peer", view.peer_title(judged)), ("judged on", view.place_title(judged)),
-            ("started", judged.date), ("suite", str(run.get("suite", ""))), ("seed", str(run.get("seed", ""))),
+            ("started", judged.date), ("suite", view.suite_title(judged)), ("seed", str(run.get("seed", ""))),
             ("command", " ".join(map(str, run.get("argv", []))))]
     rows += [(key, view.fields_text(value) if isinstance(value, dict) else str(value))
              for key, value in env.items() if key not in ("ns", "guest_type")]
     return [(key, value) for key, value in rows if value]
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def write(judged: Judged, folder: Path) -> str:
-    """The page; `folder` is the run's, where artifacts lie."""
-    pictures = _Pictures(folder)
-    rows = _requirement_rows(judged)
+    """The page; `folder` is the run's, where artifacts lie. Raises StreamError when the stream is gone."""
+    pictures = Pictures(folder)
+    results = sorted(judged.results, key=_rank)
+    requirements = _requirement_rows(judged)
+    levels = {row["id"]: row["level"] for row in requirements}
+    try:
+        with Messages(judged.run.path) as messages:
+            details = Details(judged, messages, pictures)
+            packed = [pack(details.of(result)) for result in results]
+    except OSError as error:
+        raise StreamError(f"{judged.run.path}: {error.strerror}") from error
+    rows = [_row(judged, result, levels) for result in results]
+    surprises = judged.surprises()
     return _template().render(
-        headline=view.headline(judged),
-        tone={0: "good", 1: "bad"}.get(judged.exit_status, "infra"),
-        peer=view.peer_title(judged), place=view.place_title(judged),
+        headline=view.headline(judged), tone={0: "good", 1: "bad"}.get(judged.exit_status, "infra"),
+        peer=view.peer_title(judged), place=view.place_title(judged), exit_status=judged.exit_status,
         counts=view.count_text(judged), trouble=judged.trouble, facts=_facts(judged),
-        requirements=rows, requirement_counts=Counter(row["state"] for row in rows),
-        stale=judged.stale, unplanned=sorted(name for name, n in judged.unplanned.items() if n),
-        cases=[_case(judged, result, pictures) for result in sorted(judged.results, key=_rank)],
+        requirements=requirements, requirement_counts=Counter(row["state"] for row in requirements),
+        surprises=[_surprise(judged, result) for result in surprises[:MAX_SURPRISES]], more_surprises=len(surprises[MAX_SURPRISES:]),
+        unplanned=sorted(name for name, n in judged.unplanned.items() if n),
+        rows=rows, packed=packed, pictures=pictures.data,
+        choices={name: Counter(row[name] for row in rows) for name in ("label", "role", "group")},
+        level_choices=sorted({level for row in rows for level in row["levels"].split()}),
+        script=script(), script_hash=_hash(script()), style=(PAGE / "page.css").read_text(encoding="utf-8"),
+        role=str(judged.run.run.get("role") or ""),
     )

@@ -118,6 +118,8 @@ def _result(judged: Judged, key: Key, entries: list[Expectation]) -> Result:
         reason = "it began and has no verdict" if begun else "it is planned and did not run"
         return Result(case_id, attempt, None, "missing", reason, case, None, "run it again")
     reason = case.reason
+    if case.ambiguous:
+        return Result(case_id, attempt, None, "missing", "it has more than one verdict", case, None, "run it again")
     recomputed = case.folded()
     if recomputed.verdict != case.verdict:
         run.damage.add(f"{case_id}: the stream says {case.verdict}, its records say {recomputed.verdict}"

@@ -1,19 +1,19 @@
-"""A stream as one object: the plan, and what was recorded of each case. One pass, bounded memory."""
+"""A stream as one object: the plan, and what was recorded of each case. One pass; of messages only the places are kept."""
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from array import array
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reports.fold import Fold, Judgement
-from reports.reader import Damage, Line, StreamReader
+from reports.reader import MAX_LINE, Damage, Line, StreamReader, record_trouble
 from reports.statuses import statuses
 
-TAIL = 24  # messages kept per case: the last ones, and the last ones before its first failure
 TAIL_OF_GOOD = 8
-MAX_LOG_LINES = 200
+MAX_LOG_LINES = 400
 
 Key = tuple[str, int]  # case id, attempt
 
@@ -29,13 +29,13 @@ class CaseRun:
     fold: Fold = field(default_factory=Fold)
     failed: list[dict[str, Any]] = field(default_factory=list)  # checks; for a monitor with `during`
     kept: Counter[str] = field(default_factory=Counter)  # requirement -> checks that held
-    messages: int = 0
-    tail: deque[bytes] = field(default_factory=lambda: deque(maxlen=TAIL))
-    before_failure: list[bytes] = field(default_factory=list)
+    failed_at: list[int] = field(default_factory=list)  # of each failed check: messages of the watched case before it
+    messages: array[int] = field(default_factory=lambda: array("Q"))  # where each begins in the file
     kernel_log: list[tuple[str, str]] = field(default_factory=list)  # whose, line
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     stored: dict[str, Any] | None = None  # the verdict record
+    ambiguous: bool = False  # it has more than one
 
     @property
     def verdict(self) -> str | None:
@@ -103,8 +103,9 @@ class _Builder:
         self.monitors: set[str] = set()
 
     def build(self) -> Run:
+        handlers = {name[4:]: getattr(self, name) for name in dir(self) if name.startswith("_on_")}
         for line in self.reader:
-            handler = getattr(self, f"_on_{line.record['t']}", None)
+            handler = handlers.get(line.record["t"])
             if handler is not None:
                 handler(line)
         if not self.result.plan_seen:
@@ -158,8 +159,7 @@ class _Builder:
             lines = str(fields.get("text", "")).splitlines()[:MAX_LOG_LINES - len(case.kernel_log)]
             case.kernel_log.extend((str(fields["source"]), text) for text in lines)
             return
-        case.messages += 1
-        case.tail.append(line.raw)
+        case.messages.append(line.offset)
 
     def _on_check(self, line: Line) -> None:
         case, check = self._case(line.record), line.record
@@ -167,10 +167,9 @@ class _Builder:
         if check["ok"]:
             case.kept[check["requirement"]] += 1
             return
-        if not case.failed:
-            during = self.result.cases.get((check.get("during", ""), _at_least_one(check.get("attempt"))))
-            case.before_failure = list((during or case).tail)
+        watched = self.result.cases.get((check.get("during", ""), _at_least_one(check.get("attempt"))), case)
         case.failed.append(check)
+        case.failed_at.append(len(watched.messages))
 
     def _on_artifact(self, line: Line) -> None:
         self._case(line.record).artifacts.append(line.record)
@@ -192,11 +191,11 @@ class _Builder:
             self.result.damage.add(f"line {line.number}: {case.id}: {verdict!r} is no verdict")
             return
         if case.stored is not None:
+            case.ambiguous = True
             self.result.damage.add(f"line {line.number}: {case.id} has a second verdict")
             return
         case.stored = line.record
-        if not case.failed and verdict in ("pass", "skip", "warn"):
-            case.tail = deque(list(case.tail)[-TAIL_OF_GOOD:])
+        if not case.failed and verdict not in statuses().bad:
             case.kernel_log = case.kernel_log[-TAIL_OF_GOOD:]
 
 
@@ -205,6 +204,28 @@ def read_run(path: Path) -> Run:
     return _Builder(path).build()
 
 
-def parse_message(raw: bytes) -> dict[str, Any]:
-    """A kept message line as a record again."""
-    return json.loads(raw)
+class Messages:
+    """The lines of a case's messages, out of the stream's file again. A context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> "Messages":
+        self._file = open(self._path, "rb")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def line(self, offset: int) -> bytes:
+        """Without its newline."""
+        self._file.seek(offset)
+        return self._file.readline(MAX_LINE).rstrip(b"\n")
+
+    def record(self, offset: int) -> dict[str, Any]:
+        """Parsed; of a line that is no record, an empty one."""
+        try:
+            record = json.loads(self.line(offset))
+        except (ValueError, RecursionError):
+            return {}
+        return {} if record_trouble(record) else record

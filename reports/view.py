@@ -1,14 +1,10 @@
-"""What several reports say in the same words: repro command, titles, decoded messages."""
+"""What several reports say in the same words: repro command, titles, counts."""
 from __future__ import annotations
 
 import shlex
 from typing import Any
 
 from reports.judge import Judged, Result
-from reports.model import parse_message
-
-_ARROWS = {"f2b": "frontend → backend", "b2f": "backend → frontend", "-": ""}
-
 
 def repro_command(judged: Judged, result: Result) -> str:
     """The one command that runs the case again, with the same peer, bed and seed."""
@@ -61,19 +57,6 @@ def headline(judged: Judged) -> str:
     return "AS EXPECTED" + (f", with {known} known deviation{'s' if known != 1 else ''}" if known else "")
 
 
-def decoded(lines: list[bytes]) -> list[dict[str, Any]]:
-    """Kept messages for showing: time relative to the first, direction, fields as text, hex."""
-    records = [parse_message(raw) for raw in lines]
-    start = next((record["ns"] for record in records if "ns" in record), 0)
-    return [{
-        "ms": f"{(record.get('ns', start) - start) / 1e6:.3f}",
-        "kind": record["kind"],
-        "way": _ARROWS.get(record["dir"], record["dir"]),
-        "text": fields_text(record.get("fields") or {}),
-        "hex": record.get("hex", ""),
-    } for record in records]
-
-
 def fields_text(fields: dict[str, Any]) -> str:
     if list(fields) == ["text"]:
         return str(fields["text"])
@@ -88,5 +71,11 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def message_line(message: dict[str, Any]) -> str:
-    return f"{message['ms']:>10} ms  {message['kind']:<5} {message['way']:<18} {message['text']}".rstrip()
+
+def suite_title(judged: Judged) -> str:
+    """The suite's name, and its commit where the stream says it."""
+    run = judged.run.run
+    version = run.get("suite_version")
+    if not isinstance(version, dict) or not version.get("commit"):
+        return str(run.get("suite", ""))
+    return f"{run.get('suite', '')} {version['commit']}" + ("" if version.get("clean") else ", with changes that are not committed")

@@ -89,12 +89,15 @@ KNOWN = [expectation(BAD), expectation(MONITOR)]
 
 
 def write(folder: Path, records: Records, end: bool = True, renumber: bool = True) -> Path:
-    """A sealed stream. `end=False`: as a run leaves it that was killed."""
+    """A sealed stream, in the form that the recorder gives it. `end=False`: as a run leaves it that was killed."""
     path, data = folder / "stream.jsonl", b""
     for seq, record in enumerate(records):
-        data += json.dumps({"seq": seq, **record} if renumber else record).encode() + b"\n"
+        data += _line({**record, "seq": seq} if renumber else record)
     if end:
-        last = rec("end", counts={}, sha256=hashlib.sha256(data).hexdigest(), seq=len(records))
-        data += json.dumps(last).encode() + b"\n"
+        data += _line(rec("end", counts={}, sha256=hashlib.sha256(data).hexdigest(), seq=len(records)))
     path.write_bytes(data)
     return path
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"

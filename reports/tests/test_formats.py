@@ -1,19 +1,14 @@
 """Each format from one stream; one changed verdict changes exactly that case."""
 from __future__ import annotations
 
-import hashlib
 import re
-import struct
 import xml.etree.ElementTree as ET
-import zlib
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import junitparser
 import pytest
 
-from reports import html, junit, ktap
+from reports import junit, ktap
 from reports.junit import _clean
 from reports.statuses import statuses
 from reports.tests import streams as s
@@ -89,7 +84,7 @@ def change(records: s.Records, how: str) -> s.Records:
     return failed
 
 
-@pytest.mark.parametrize("how, result, status", [("delete", "error", 3), ("flip", "failure", 1), ("duplicate", "passed", 3)])
+@pytest.mark.parametrize("how, result, status", [("delete", "error", 3), ("flip", "failure", 1), ("duplicate", "error", 3)])
 def test_one_changed_verdict_changes_exactly_that_case(tmp_path: Path, how: str, result: str, status: int) -> None:
     before = judged_stream(s.write(tmp_path, s.whole(s.KNOWN)))
     plain = junit_results(junit.write(before))
@@ -102,7 +97,7 @@ def test_one_changed_verdict_changes_exactly_that_case(tmp_path: Path, how: str,
     assert {name: value for name, value in changed.items() if name not in trouble} == plain | {s.GOOD: result}
     now = [line for line in ktap.write(after).splitlines() if line.startswith(("ok", "not")) and " stream #" not in line]
     differing = [(a, b) for a, b in zip(lines, now) if re.sub(r"\d+ ", "", a, 1) != re.sub(r"\d+ ", "", b, 1)]
-    assert len(lines) == len(now) and len(differing) == (0 if how == "duplicate" else 1)
+    assert len(lines) == len(now) and len(differing) == 1
 
 
 def test_ktap_of_a_mixed_run(tmp_path: Path) -> None:
@@ -112,103 +107,6 @@ def test_ktap_of_a_mixed_run(tmp_path: Path) -> None:
     assert "# unexpected failure: ring.id-echoed: expected id 7; saw id 8\nnot ok 2 frontend.ring.bad" in text
     assert "ok 4 frontend.bus.skipped # SKIP no EDID" in text
     assert "ok 5 frontend.monitor.reserved-zero # XFAIL not zero" in text
-
-
-class Reader(HTMLParser):
-    VOID = {"meta", "br", "img", "link"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in self.VOID:
-            self.open.append(tag)
-        for key, value in attrs:
-            if key in ("src", "href"):
-                self.links.append(value or "")
-            if key == "id":
-                self.ids.append(value or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def png(width: int = 2, height: int = 1) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    rows = b"".join(b"\x00" + b"\x10\x20\x30" * width for _ in range(height))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-
-
-def artifact(folder: Path, name: str = "screen.png", data: bytes | None = None, **changes: Any) -> dict[str, Any]:
-    data = png() if data is None else data
-    (folder / name).write_bytes(data)
-    return s.rec("artifact", s.BAD, name=name, media="image/png",
-                 **{"path": name, "sha256": hashlib.sha256(data).hexdigest(), **changes})
-
-
-def page(folder: Path, *extra: dict[str, Any]) -> Reader:
-    bad = s.bad()
-    judged = judged_stream(s.write(folder, [*s.head((s.BAD, s.GOOD)), *bad[:-1], *extra, bad[-1], *s.good()]))
-    return Reader(html.write(judged, folder))
-
-
-def test_html_shows_what_a_reader_needs(tmp_path: Path) -> None:
-    log = s.rec("msg", s.BAD, kind="log", dir="-", fields={"source": "guest kernel", "text": "a line\nWARNING: <here>"})
-    shown = page(tmp_path, log, artifact(tmp_path))
-    for wanted in ("SURPRISED: 1 result", "Ids <are> kept & echoed.", "displif.h, Response <format>", "id 7", "id <8>",
-                   "op=PG_FLIP  fb=0x1", "0a0b", "guest kernel: WARNING: <here>", "frontend → backend", "How this suite reads it: literally",
-                   "./displif-cts run --case frontend.ring.bad", "add to lab/peers/x.yaml", "some-frontend 6.1.176-1", "abcd"):
-        assert wanted in shown.text, wanted
-    assert sum(link.startswith("data:image/png;base64,") for link in shown.links) == 1
-
-
-def test_html_needs_no_network_and_its_links_lead_somewhere(tmp_path: Path) -> None:
-    shown = page(tmp_path, artifact(tmp_path))
-    for link in shown.links:
-        assert link.startswith("data:") or (link.startswith("#") and link[1:] in shown.ids)
-
-
-@pytest.mark.parametrize("change, note", [
-    ({"sha256": "0" * 64}, "changed after the run"),
-    ({"path": "../outside.png"}, "its path leaves"),
-    ({"path": "gone.png"}, "No such file"),
-    ({"path": "."}, "Is a directory"),
-])
-def test_html_does_not_show_a_picture_that_is_not_the_recorded_one(tmp_path: Path, change: dict[str, Any], note: str) -> None:
-    (tmp_path / "outside.png").write_bytes(png())
-    folder = tmp_path / "run"
-    folder.mkdir()
-    shown = page(folder, artifact(folder, **change))
-    assert note in shown.text and not any(link.startswith("data:") for link in shown.links)
-
-
-@pytest.mark.parametrize("field", ["reason", "seen", "fields", "title"])
-def test_html_escapes_whatever_a_guest_can_say(tmp_path: Path, field: str) -> None:
-    evil = "<script>alert(1)</script>"
-    head = s.head((s.BAD,))
-    records = [*s.bad()]
-    if field == "reason":
-        records[-1] |= {"reason": evil}
-    elif field == "seen":
-        records[2] |= {"seen": evil}
-    elif field == "fields":
-        records[1] |= {"fields": {evil: evil}}
-    else:
-        head[2]["cases"][0]["title"] = evil
-    text = html.write(judged_stream(s.write(tmp_path, [*head, *records])), tmp_path)
-    assert "<script" not in text and "&lt;script&gt;" in text
 
 
 def test_reports_are_written_whole(tmp_path: Path) -> None:

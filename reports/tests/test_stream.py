@@ -1,6 +1,7 @@
 """Streams, whole and damaged: what is wrong is named, and the run is never green for it."""
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from reports.expectations import from_json
 from reports.judge import judge, requirement_states
-from reports.model import read_run
+from reports.model import Messages, read_run
 from reports.reader import StreamError, StreamReader
 from reports.tests import streams as s
 from reports.write import FORMATS, judged_stream, render
@@ -46,17 +47,17 @@ def without(records: s.Records, kind: str, case: str) -> s.Records:
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "no end": (lambda data: data[: data.rindex(b'{"seq": 2')], "no end record"),
+    "no end": (lambda data: data[: data.rindex(b'{"v":1,"t":"end"')], "no end record"),
     "cut in a line": (lambda data: data[:-40], "cut off"),
     "empty": (lambda data: b"", "no plan"),
     "only rubbish": (lambda data: b"\x00\xff\xfe not a stream", "not JSON"),
-    "one byte changed": (lambda data: data.replace(b'"ns_spent": 1500000000', b'"ns_spent": 1500000001', 1), "hash"),
-    "a line removed": (lambda data: b"\n".join(l for l in data.split(b"\n") if b'"seq": 5' not in l), "seq is 6, not 5"),
+    "one byte changed": (lambda data: data.replace(b'"ns_spent":1500000000', b'"ns_spent":1500000001', 1), "hash"),
+    "a line removed": (lambda data: b"\n".join(l for l in data.split(b"\n") if b'"seq":5}' not in l), "seq is 6, not 5"),
     "a line twice": (lambda data: data.replace(b"\n", b"\n" + data.split(b"\n")[0] + b"\n", 1), "seq is 0, not 1"),
     "a line behind the end": (lambda data: data + b'{"v":1,"t":"x","seq":99,"ns":1}\n', "behind the end"),
-    "a newer version": (lambda data: data.replace(b'"v": 1', b'"v": 2', 1), "version 2"),
+    "a newer version": (lambda data: data.replace(b'"v":1', b'"v":2', 1), "version 2"),
     "deep nesting": (lambda data: b"[" * 200_000 + b"\n" + data, "line 1"),
-    "lists for objects": (lambda data: data.replace(b'"fields": {', b'"fields": [1], "x": {', 1), "fields is of the wrong type"),
+    "lists for objects": (lambda data: data.replace(b'"fields":{', b'"fields":[1],"x":{', 1), "fields is of the wrong type"),
 }
 
 
@@ -72,7 +73,14 @@ def test_damage_is_named_reported_and_never_green(tmp_path: Path, name: str) -> 
         assert render(judged, form, tmp_path)
 
 
-def test_random_damage_never_makes_the_reader_raise(tmp_path: Path) -> None:
+def sealed_again(data: bytes) -> bytes:
+    """As a forger leaves it: the hash is right again."""
+    head = data[:data.rindex(b"\n", 0, -1) + 1] if b"\n" in data[:-1] else b""
+    return head + json.dumps(s.rec("end", counts={}, sha256=hashlib.sha256(head).hexdigest(), seq=0)).encode() + b"\n"
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_random_damage_never_makes_the_reader_raise(tmp_path: Path, seal: bool) -> None:
     whole = s.write(tmp_path, s.whole(s.KNOWN)).read_bytes()
     source = random.Random(1)
     for _ in range(400):
@@ -81,9 +89,9 @@ def test_random_damage_never_makes_the_reader_raise(tmp_path: Path) -> None:
             at = source.randrange(len(data))
             data[at:at + source.randint(0, 30)] = bytes(source.choices(b'{}[],:"0aet\n\xff', k=source.randint(0, 5)))
         path = tmp_path / "stream.jsonl"
-        path.write_bytes(data)
+        path.write_bytes(sealed_again(bytes(data)) if seal else data)
         judged = judged_stream(path)
-        assert bytes(data) == whole or judged.exit_status == 3
+        assert seal or bytes(data) == whole or judged.exit_status == 3
         for form in ("junit", "ktap", "human", "html"):
             render(judged, form, tmp_path)
 
@@ -204,3 +212,24 @@ def test_states_of_requirements(tmp_path: Path) -> None:
 
 def test_expectations_keep_their_json_form() -> None:
     assert from_json(E(s.GOOD)).to_json() == E(s.GOOD)
+
+
+def test_a_sealed_stream_reads_as_the_same_stream_without_its_seal(tmp_path: Path) -> None:
+    again = [r | {"attempt": 2} for r in s.good()]
+    odd = s.msg(s.GOOD, fields={"text": '"attempt":3,"seq":7}'})
+    records = [*s.head((s.GOOD, s.BAD), repeat=2), s.begin(s.GOOD), odd, *s.good()[1:], *again, *s.bad(), *[r | {"attempt": 2} for r in s.bad()]]
+    read = []
+    for end in (True, False):
+        run = read_run(s.write(tmp_path, records, end=end))
+        read.append({key: (list(case.messages), case.verdict, case.failed_at) for key, case in run.cases.items()})
+        with Messages(run.path) as messages:
+            assert messages.record(run.cases[s.GOOD, 1].messages[0])["fields"] == {"text": '"attempt":3,"seq":7}'}
+    assert read[0] == read[1] and len(read[0]) == 4
+
+
+def test_a_second_end_and_what_stands_behind_a_sealed_end_are_named(tmp_path: Path) -> None:
+    path = s.write(tmp_path, s.whole(s.KNOWN))
+    data = path.read_bytes() + s._line({**s.good()[0], "seq": 90})
+    path.write_bytes(data + s._line(s.rec("end", counts={}, sha256=hashlib.sha256(data).hexdigest(), seq=91)))
+    judged = judged_stream(path)
+    assert judged.exit_status == 3 and any("behind the end" in note for note in judged.trouble)
