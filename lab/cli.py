@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
     report = commands.add_parser("report", help="make reports again from a stream")
     report.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")
-    report.add_argument("--format", choices=("human", "html", "junit", "ktap", "all"), default="human")
+    report.add_argument("--format", choices=("human", "html", "junit", "ktap", "lava", "sarif", "markdown", "all"), default="human")
     report.add_argument("--out", metavar="FILE", help="where to write (default: stdout; for all: the run's folder)")
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)

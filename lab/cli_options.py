@@ -10,7 +10,7 @@ from lab.run import ANY_BACKEND, DEFAULT_BACKEND, DEFAULT_PEER, RunOptions, defa
 from lab.suite import Selection, check_globs, parse_shard
 
 MAX_JOBS = 256
-FORMATS = ("human", "jsonl", "ktap", "junit")
+FORMATS = ("human", "jsonl", "ktap", "junit", "lava", "sarif", "markdown")
 
 
 def _positive(text: str) -> int:

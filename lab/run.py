@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -179,11 +180,24 @@ def _check_space(folder: Path) -> None:
                    f"{CARRIED_FREE_BYTES >> 20} MiB", "give --out a folder on another disk")
 
 
+def suite_version() -> dict[str, Any]:
+    """The commit that the tree stands on, and whether anything in it differs from that."""
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=20, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit or "unknown", "clean": bool(commit) and changes == ""}
+
+
 def write_head(recording: Recording, prepared: Prepared, facts: dict[str, Any]) -> None:
     """run, env, plan: what is about to be judged, before anything is."""
     options, peer = prepared.options, prepared.peer
     recording.write("run", {
-        "suite": "displif-cts", "argv": list(options.argv), "repro": options.repro(),
+        "suite": "displif-cts", "suite_version": suite_version(), "argv": list(options.argv), "repro": options.repro(),
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "role": options.role, "bed": options.bed, "peer": peer.descriptor, "peer_version": peer.version(facts),
         "expectations": [entry.to_json() for entry in prepared.expectations],

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.places import with_places
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def load_suite(runner: Path, role: str) -> Suite:
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         raise Stop(INFRASTRUCTURE, f"{runner} does not list its cases: {error}") from None
     cited = {requirement for case in suite.cases for requirement in case.requirements}
-    suite = Suite(suite.cases, tuple(r for r in suite.requirements if r.get("role") in (role, "both") or r["id"] in cited))
+    wanted = [r for r in suite.requirements if r.get("role") in (role, "both") or r["id"] in cited]
+    suite = Suite(suite.cases, with_places(wanted))
     if not suite.cases:
         raise Stop(INFRASTRUCTURE, f"{runner} lists no case for role {role}: {done.stderr.strip()}")
     return suite

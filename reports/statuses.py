@@ -21,6 +21,7 @@ class Row:
     ktap: str
     directive: str
     lava: str
+    sarif: str
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from reports import console, html, junit, ktap
+from reports import console, html, junit, ktap, lava, markdown, sarif
 from reports.judge import Judged, judge
 from reports.model import read_run
 
-FORMATS = ("human", "html", "junit", "ktap")
-FILES = {"html": "report.html", "junit": "junit.xml", "ktap": "report.ktap"}
+FILES = {"html": "report.html", "junit": "junit.xml", "ktap": "report.ktap", "lava": "report.lava", "sarif": "report.sarif",
+         "markdown": "report.md"}
+FORMATS = ("human", *FILES)
+_WRITERS = {"junit": junit.write, "ktap": ktap.write, "lava": lava.write, "sarif": sarif.write, "markdown": markdown.write}
 
 
 def judged_stream(stream: Path) -> Judged:
@@ -19,10 +21,8 @@ def judged_stream(stream: Path) -> Judged:
 def render(judged: Judged, form: str, folder: Path) -> str:
     if form == "html":
         return html.write(judged, folder)
-    if form == "junit":
-        return junit.write(judged)
-    if form == "ktap":
-        return ktap.write(judged)
+    if form in _WRITERS:
+        return _WRITERS[form](judged)
     return console.write(judged, folder / FILES["html"] if (folder / FILES["html"]).exists() else None)
 
 

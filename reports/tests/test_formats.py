@@ -1,18 +1,23 @@
-"""Each format from one stream; one changed verdict changes exactly that case."""
+"""Each format from one stream, as its consumers read it; one changed verdict changes exactly that case."""
 from __future__ import annotations
 
+import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import junitparser
 import pytest
+from lxml import etree
 
-from reports import junit, ktap
+from reports import junit, sarif
 from reports.junit import _clean
 from reports.statuses import statuses
+from reports.tests import consumers
 from reports.tests import streams as s
-from reports.write import judged_stream, render, write_reports
+from reports.write import FILES, FORMATS, judged_stream, render, write_reports
+
+GOLDEN = Path(__file__).with_name("golden")
+SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).with_name("junit.xsd")))
 
 
 def test_the_table_of_statuses_covers_every_pair_that_can_happen() -> None:
@@ -22,54 +27,58 @@ def test_the_table_of_statuses_covers_every_pair_that_can_happen() -> None:
     for verdict in table.verdicts:
         assert ("missing" if verdict == "infra-error" else "expected", verdict) in table.rows
     assert {row.junit for row in table.rows.values()} <= {"passed", "failure", "error", "skipped"}
-    for (outcome, _), row in table.rows.items():
+    assert {row.lava for row in table.rows.values()} <= {"pass", "fail", "skip", "unknown"}
+    assert {row.sarif for row in table.rows.values()} <= {"none", "note", "warning", "error"}
+    for (outcome, verdict), row in table.rows.items():
         assert (row.ktap == "ok") == (table.outcome_exit[outcome] == 0)
         assert (row.junit in ("failure", "error")) == (table.outcome_exit[outcome] != 0)
-
-
-def junit_results(text: str) -> dict[str, str]:
-    """What a consumer reads, by case."""
-    found = {}
-    for suite in junitparser.JUnitXml.fromstring(text.encode()):
-        for case in suite:
-            result = case.result[0]._tag if case.result else "passed"
-            assert f"{case.classname}.{case.name}" not in found
-            found[f"{case.classname}.{case.name}"] = result
-    return found
+        assert (row.lava == "pass") == (outcome == "expected" and verdict in ("pass", "warn"))
 
 
 def check_strictly(text: str) -> None:
-    """The order and the attributes that Jenkins' schema allows, and counts that add up."""
+    """By the schema, and counts that add up."""
+    SCHEMA.assertValid(etree.fromstring(text.encode()))
     root = ET.fromstring(text)
-    assert root.tag == "testsuites"
-    counts = ("tests", "failures", "errors", "skipped")
-    for suite in root:
-        assert suite.tag == "testsuite"
-        assert set(suite.keys()) <= {"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname"}
-        assert [child.tag for child in suite] == ["properties"] + ["testcase"] * (len(suite) - 1)
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", suite.get("timestamp", "2026-01-01T00:00:00"))
-        for case in suite.findall("testcase"):
-            assert set(case.keys()) == {"name", "classname", "time"} and float(case.get("time", "")) >= 0
-            assert [child.tag for child in case] in ([], ["failure"], ["error"], ["skipped"])
-        for name, tag in zip(counts, ("testcase", "failure", "error", "skipped")):
-            assert int(suite.get(name, "")) == len(list(suite.iter(tag)))
-    for name in counts:
-        assert int(root.get(name, "")) == sum(int(suite.get(name, "")) for suite in root)
+    counts = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
+    for element in (root, *root):
+        for name, tag in counts.items():
+            assert int(element.get(name, "")) == len(list(element.iter(tag)))
 
 
 def test_junit_of_a_mixed_run(tmp_path: Path) -> None:
     text = junit.write(judged_stream(s.write(tmp_path, s.whole([s.KNOWN[1]]))))
     check_strictly(text)
-    assert junit_results(text) == {s.GOOD: "passed", s.BAD: "failure", s.WARN: "passed", s.SKIP: "skipped", s.MONITOR: "skipped"}
+    found = {name: word.split()[0] for name, word in consumers.junit(text).items()}
+    assert found == {s.GOOD: "passed", s.BAD: "failure", s.WARN: "passed", s.SKIP: "skipped", s.MONITOR: "skipped"}
     assert "Ids &lt;are&gt; kept &amp; echoed." in text and "run again: ./displif-cts run --case" in text
 
 
-def test_junit_survives_every_character(tmp_path: Path) -> None:
-    reason = "".join(map(chr, range(0x0, 0x180))) + "\ud800\ufffe]]>"
-    bad = [*s.bad()[:-1], s.verdict(s.BAD, "fail", reason)]
-    text = junit.write(judged_stream(s.write(tmp_path, [*s.head((s.BAD,)), *bad])))
-    check_strictly(text)
-    assert junit_results(text)[s.BAD] == "failure"
+@pytest.mark.parametrize("change", [
+    ('tests="5"', 'tests="-5"'), ('time="1.500"', 'time="soon"'), ("<properties>", '<system-out/><properties>'),
+    ('classname="frontend.ring"', 'class="frontend.ring"'), ('name="good"', 'name="bad"'), ('message="', 'text="'),
+])
+def test_the_schema_is_strict(tmp_path: Path, change: tuple[str, str]) -> None:
+    text = junit.write(judged_stream(s.write(tmp_path, s.whole([s.KNOWN[1]]))))
+    assert change[0] in text
+    assert not SCHEMA.validate(etree.fromstring(text.replace(*change, 1).encode()))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_reason_of_every_character_is_taken(tmp_path: Path, form: str) -> None:
+    reason = "".join(map(chr, range(0x0, 0x180))) + "\ud800\ufffe]]> ``` @all | </details> <b>"
+    check = s.check(s.BAD, False) | {"seen": reason}
+    bad = [s.begin(s.BAD), check, s.verdict(s.BAD, "fail", reason)]
+    text = render(judged_stream(s.write(tmp_path, [*s.head((s.BAD,)), *bad])), form, tmp_path)
+    text = text.encode(errors="replace").decode()
+    assert s.BAD in consumers.ALL[form](text)
+    if form == "junit":
+        check_strictly(text)
+    if form == "markdown":
+        outside = re.sub(r"(`+) .*? \1", "", text)
+        assert "@all" not in outside and "<b>" not in outside and "</details>" not in outside
+
+
+def test_no_control_character_enters_junit() -> None:
     assert "\x00" not in _clean("\x00\x1b[31m")
 
 
@@ -84,29 +93,86 @@ def change(records: s.Records, how: str) -> s.Records:
     return failed
 
 
-@pytest.mark.parametrize("how, result, status", [("delete", "error", 3), ("flip", "failure", 1), ("duplicate", "error", 3)])
-def test_one_changed_verdict_changes_exactly_that_case(tmp_path: Path, how: str, result: str, status: int) -> None:
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("how, status", [("delete", 3), ("flip", 1), ("duplicate", 3)])
+def test_one_changed_verdict_changes_exactly_that_case(tmp_path: Path, form: str, how: str, status: int) -> None:
+    read = consumers.ALL[form]
     before = judged_stream(s.write(tmp_path, s.whole(s.KNOWN)))
-    plain = junit_results(junit.write(before))
-    lines = [line for line in ktap.write(before).splitlines() if line.startswith(("ok", "not"))]
+    plain = read(render(before, form, tmp_path))
     after = judged_stream(s.write(tmp_path, change(s.whole(s.KNOWN), how)))
-    assert after.exit_status == status
-    changed = junit_results(junit.write(after))
-    trouble = {name for name in changed if name.startswith("displif-cts.stream.")}
-    assert bool(trouble) == (how == "duplicate")  # a stream that lacks a verdict but is sealed is missing it, no more
-    assert {name: value for name, value in changed.items() if name not in trouble} == plain | {s.GOOD: result}
-    now = [line for line in ktap.write(after).splitlines() if line.startswith(("ok", "not")) and " stream #" not in line]
-    differing = [(a, b) for a, b in zip(lines, now) if re.sub(r"\d+ ", "", a, 1) != re.sub(r"\d+ ", "", b, 1)]
-    assert len(lines) == len(now) and len(differing) == 1
+    changed = read(render(after, form, tmp_path))
+    assert before.exit_status == 0 and after.exit_status == status
+    differing = {name for name in plain.keys() | changed.keys() if plain.get(name) != changed.get(name)}
+    about_cases = {name for name in differing if not name.startswith(consumers.TROUBLE) and name != "line"}
+    assert about_cases == {s.GOOD}, (plain, changed)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_removed_verdict_line_is_red_everywhere(tmp_path: Path, form: str) -> None:
+    """Removed behind the suite's back: the hash no longer matches."""
+    path = s.write(tmp_path, s.whole(s.KNOWN))
+    whole = path.read_bytes()
+    for line in [line for line in whole.splitlines(True) if b'"t":"verdict"' in line]:
+        path.write_bytes(whole.replace(line, b""))
+        judged = judged_stream(path)
+        text = render(judged, form, tmp_path)
+        assert judged.exit_status == 3
+        red = {"junit": "<error", "ktap": "not ok", "lava": "displif-cts.run RESULT=fail", "sarif": '"executionSuccessful": false',
+               "markdown": "INCOMPLETE", "human": "INCOMPLETE", "html": '<h1 class="infra">INCOMPLETE'}[form]
+        assert red in text
 
 
 def test_ktap_of_a_mixed_run(tmp_path: Path) -> None:
-    text = ktap.write(judged_stream(s.write(tmp_path, s.whole([s.KNOWN[1]]))))
+    text = render(judged_stream(s.write(tmp_path, s.whole([s.KNOWN[1]]))), "ktap", tmp_path)
     assert text.splitlines()[:2] == ["KTAP version 1", "1..5"]
     assert "ok 1 frontend.ring.good" in text
     assert "# unexpected failure: ring.id-echoed: expected id 7; saw id 8\nnot ok 2 frontend.ring.bad" in text
     assert "ok 4 frontend.bus.skipped # SKIP no EDID" in text
     assert "ok 5 frontend.monitor.reserved-zero # XFAIL not zero" in text
+
+
+def test_repeated_cases_have_names_of_their_own(tmp_path: Path) -> None:
+    again = [r | {"attempt": 2} for r in s.good()]
+    judged = judged_stream(s.write(tmp_path, [*s.head((s.GOOD,), repeat=2), *s.good(), *again]))
+    for form in ("junit", "ktap", "lava"):
+        assert len([name for name in consumers.ALL[form](render(judged, form, tmp_path)) if name.startswith(s.GOOD)]) == 2
+
+
+def test_sarif_points_at_the_requirement_and_the_header(tmp_path: Path) -> None:
+    import json
+
+    head = s.head((s.BAD, s.MONITOR), [s.KNOWN[1]])
+    head[2]["requirements"] = [{**s.REQUIREMENTS[0], "line": 12, "source": {**s.REQUIREMENTS[0]["source"], "line": 421}}, *s.REQUIREMENTS[1:]]
+    judged = judged_stream(s.write(tmp_path, [*head, *s.bad(), *s.monitored()]))
+    (run,) = json.loads(sarif.write(judged))["runs"]
+    found = {result["properties"]["case"]: result for result in run["results"]}
+    place = found[s.BAD]["locations"][0]["physicalLocation"]
+    assert place == {"artifactLocation": {"uri": "cases/requirements.yaml", "uriBaseId": "SRCROOT"}, "region": {"startLine": 12}}
+    assert found[s.BAD]["relatedLocations"][0]["physicalLocation"] == {"artifactLocation": {"uri": "xen/io/displif.h"}, "region": {"startLine": 421}}
+    assert found[s.MONITOR]["suppressions"][0]["kind"] == "external" and "suppressions" not in found[s.BAD]
+    assert run["invocations"][0]["exitCode"] == 1 and run["invocations"][0]["executionSuccessful"]
+
+
+def test_a_long_summary_fits_a_comment(tmp_path: Path) -> None:
+    ids = [f"frontend.ring.case-{i}" for i in range(400)]
+    records = [record for name in ids for record in s.bad(name)]
+    text = render(judged_stream(s.write(tmp_path, [*s.head(ids), *records])), "markdown", tmp_path)
+    shown = len(consumers.markdown(text))
+    assert len(text) < 65_536 and 0 < shown < 400 and f"{400 - shown} more parts" in text
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "html"])
+@pytest.mark.parametrize("name", ["known", "surprised", "damaged"])
+def test_formats_are_as_they_were(tmp_path: Path, form: str, name: str) -> None:
+    """golden/: to change a format knowingly, run this with UPDATE_GOLDEN=1 and look at the difference."""
+    path = s.write(tmp_path, s.whole(s.KNOWN if name == "known" else [s.expectation(s.GOOD), s.expectation(s.WARN, expires="2026-02-01"),
+                                                                      s.expectation("frontend.gone")]), end=name != "damaged")
+    text = render(judged_stream(path), form, tmp_path)
+    golden = GOLDEN / form / f"{name}{Path(FILES.get(form, 'report.txt')).suffix}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
 
 
 def test_reports_are_written_whole(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_outcome_is_verdict_times_expectation(tmp_path: Path, name: str) -> None
         action = judged.results[0].action
         assert "lab/peers/x.yaml" in action
         for form in FORMATS:
-            assert action.splitlines()[0][:30] in render(judged, form, tmp_path) or form == "ktap"
+            assert action.splitlines()[0][:30] in render(judged, form, tmp_path) or form in ("ktap", "lava")
 
 
 def test_an_entry_that_matches_no_case_is_stale(tmp_path: Path) -> None:
