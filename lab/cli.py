@@ -48,6 +48,14 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")
     report.add_argument("--format", choices=("human", "html", "junit", "ktap", "lava", "sarif", "markdown", "all"), default="human")
     report.add_argument("--out", metavar="FILE", help="where to write (default: stdout; for all: the run's folder)")
+    expectations = commands.add_parser("expectations", help="the edits that a red run asks for")
+    expectations.add_argument("what", choices=("show", "update"), help="show: print them; update: make them, asking for the reason")
+    expectations.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")
+    expectations.add_argument("--file", metavar="FILE", help="the file to edit (default: the run's own)")
+    expectations.add_argument("--case", action="append", default=[], metavar="GLOB", help="only edits for these cases (repeatable)")
+    for name, text in (("reason", "why it is so"), ("reference", "where that is shown: source, issue, header"),
+                       ("owner", "who looks after it"), ("expires", "the last day on which it holds, YYYY-MM-DD")):
+        expectations.add_argument(f"--{name}", metavar="TEXT", help=f"{text} (default: asked for)")
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)
     commands.add_parser("doctor", help="look at this machine and say what is missing")
@@ -80,6 +88,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lab.cli_report import report
 
         return report(arguments.run, arguments.format, arguments.out)
+    if arguments.command == "expectations":
+        from lab.cli_expectations import command
+
+        return command(arguments)
     from lab.cli_doctor import doctor
 
     return doctor()

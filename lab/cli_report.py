@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from reports.judge import Judged
 from reports.reader import StreamError
 from reports.write import FILES, judged_stream, render, write_file, write_reports
 
@@ -20,13 +21,18 @@ def find_stream(run: str | None) -> Path:
     return streams[-1]
 
 
-def report(run: str | None, form: str, out: str | None) -> int:
-    """The exit status is the run's."""
+def judged_run(run: str | None) -> tuple[Judged, Path]:
+    """A run that the user named, or the newest, and its stream. Raises Stop."""
     stream = find_stream(run)
     try:
-        judged = judged_stream(stream)
+        return judged_stream(stream), stream
     except StreamError as error:
         raise Stop(USAGE, str(error)) from None
+
+
+def report(run: str | None, form: str, out: str | None) -> int:
+    """The exit status is the run's."""
+    judged, stream = judged_run(run)
     folder = stream.parent
     try:
         if form == "all":

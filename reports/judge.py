@@ -41,6 +41,7 @@ class Judged:
     """A run with its outcomes: what every report is made of."""
 
     run: Run
+    entries: list[Expectation] = field(default_factory=list)  # those about this bed and this version of the peer
     results: list[Result] = field(default_factory=list)
     stale: list[Result] = field(default_factory=list)  # entries of the expectations, not cases
     trouble: list[str] = field(default_factory=list)  # with the stream or the run as a whole
@@ -73,7 +74,7 @@ class Judged:
 
 def judge(run: Run) -> Judged:
     judged = Judged(run)
-    entries = _entries(judged)
+    entries = judged.entries = _entries(judged)
     for key in run.planned():
         judged.results.append(_result(judged, key, entries))
     judged.stale = [_stale_entry(entry, run) for entry in entries if _is_stale(entry, run)]
@@ -174,6 +175,19 @@ def _edit_to_end(entry: Expectation, case: CaseRun) -> str:
     if entry.case == case.id:
         return f"delete the entry at {entry.where}, or end it with fixed_in: the peer's first good version"
     return f"narrow the glob {entry.case} at {entry.where}: it no longer holds for {case.id}"
+
+
+def rate(run: Run, case_id: str) -> tuple[int, int]:
+    """How many of a case's attempts ended badly, and how many there were: those made again, alone, included."""
+    verdicts = [case.verdict for (name, _), case in run.cases.items() if name == case_id and case.verdict in statuses().about_peer]
+    return sum(verdict in statuses().bad for verdict in verdicts), len(verdicts)
+
+
+def flakes(judged: Judged) -> dict[str, tuple[int, int]]:
+    """The cases that went both ways, each with its bad attempts and all of them."""
+    repeated = {name for name, attempt in judged.run.cases if attempt > 1}
+    found = {name: rate(judged.run, name) for name in sorted(repeated)}
+    return {name: (bad, total) for name, (bad, total) in found.items() if 0 < bad < total}
 
 
 def _note_trouble(judged: Judged) -> None:

@@ -25,6 +25,7 @@ HEADERS = (
     Path("include/xen/xen-front-pgdir-shbuf.h"),
 )
 MAIN_FILE = "xen_drm_front.c"
+KUNIT = Path("tools/testing/kunit")  # the kernel's own reader of KTAP
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def find_source(given: Path) -> DriverSource:
 def stock_driver_source(cache_dir: Path | None = None, progress: Progress = silent) -> Path:
     """A tree with the source of the driver that the bed's guest has by default, out of Debian's package.
 
-    Only the files of `DRIVER`, `BUFFERS` and `HEADERS` are kept. Raises BedError.
+    Only the files of `DRIVER`, `BUFFERS`, `HEADERS` and `KUNIT` are kept. Raises BedError.
     """
     cache = Cache(cache_dir)
     store = PackageStore(cache, "amd64", progress)
@@ -94,13 +95,13 @@ def stock_driver_source(cache_dir: Path | None = None, progress: Progress = sile
             progress("unpack the driver's source", None)
             _extract(deb, name, target)
 
-    entry = f"driver-source-{version[1]}_{kernel.version.replace(':', '%3a')}"
+    entry = f"kernel-files-{version[1]}_{kernel.version.replace(':', '%3a')}"
     return obtain(cache, entry, build, progress)
 
 
 def _extract(deb: Path, name: str, target: Path) -> None:
     """Out of the archive in the package, without ever having either unpacked on disk."""
-    members = [f"{name}/{place}" for place in (DRIVER, BUFFERS, *HEADERS)]
+    members = [f"{name}/{place}" for place in (DRIVER, BUFFERS, *HEADERS, KUNIT)]
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as package:
         inner = ["tar", "-xO", f"./usr/src/{name}.tar.xz"]
         with subprocess.Popen(inner, stdin=package.stdout, stdout=subprocess.PIPE) as archive:
@@ -108,7 +109,7 @@ def _extract(deb: Path, name: str, target: Path) -> None:
             package.stdout.close()  # so that the first tar's end is noticed by dpkg-deb
             outer = ["tar", "-xJ", "-C", str(target), "--strip-components=1", "--no-same-owner", *members]
             result = subprocess.run(outer, stdin=archive.stdout, capture_output=True, text=True)
-    missing = [str(place) for place in (DRIVER / MAIN_FILE, BUFFERS, *HEADERS) if not (target / place).is_file()]
+    missing = [str(place) for place in (DRIVER / MAIN_FILE, BUFFERS, *HEADERS, KUNIT / "kunit.py") if not (target / place).is_file()]
     if missing:
         raise BedError(f"{deb.name} does not hold {', '.join(missing)}: {result.stderr.strip()[-200:]}",
                        "the package is made differently from Debian 12's")
