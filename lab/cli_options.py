@@ -56,6 +56,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=_positive, default=default_jobs(), metavar="N", help="machines at once (default: cores + 1)")
     parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="each case N times")
+    parser.add_argument("--again", type=int, choices=range(0, 11), default=2, metavar="N",
+                        help="a case that fails unexpectedly runs N times more, alone in a fresh machine (default: 2)")
     parser.add_argument("--fresh", action="store_true", help="a machine of its own for every case")
     parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")
     parser.add_argument("--expectations", type=Path, metavar="FILE", help="known outcomes (default: the peer's own)")
@@ -99,6 +101,6 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
     peer = arguments.peer or (ANY_BACKEND if arguments.peer_command else DEFAULT_BACKEND if role == "backend" else DEFAULT_PEER)
     return RunOptions(
         role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),
-        jobs=arguments.jobs, repeat=arguments.repeat, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
+        jobs=arguments.jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
         out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
+from lab.again import Surprises
 from lab.build import ROOT, LoopbackPrograms, Programs, build_carried, build_loopback
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.peer import Peer, load_expectations, load_peer
@@ -42,6 +43,7 @@ class RunOptions:
     selection: Selection = Selection()
     jobs: int = field(default_factory=default_jobs)
     repeat: int = 1
+    again: int = 0  # how often a case that fails unexpectedly runs again, alone
     fresh: bool = False  # a machine of its own for every case
     seed: int = 1
     expectations: Path | None = None
@@ -202,7 +204,7 @@ def write_head(recording: Recording, prepared: Prepared, facts: dict[str, Any]) 
         "role": options.role, "bed": options.bed, "peer": peer.descriptor, "peer_version": peer.version(facts),
         "expectations": [entry.to_json() for entry in prepared.expectations],
         "expectations_file": prepared.expectations_file,
-        "seed": options.seed, "repeat": options.repeat, "selection": options.selection.to_json(),
+        "seed": options.seed, "repeat": options.repeat, "again": options.again, "selection": options.selection.to_json(),
     })
     host = {"system": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
     recording.write("env", {**facts, "host": {**host, **facts.get("host", {})}})
@@ -234,13 +236,20 @@ def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Pat
         disk = bed.make_disk(prepared.programs.carried)
         peer = prepared.peer.descriptor | {"version": prepared.peer.version(facts)}
         settings = Settings(options.role, options.bed, peer, options.seed, facts=facts)
-        scheduler = Scheduler(bed, disk, recording, settings, on_verdict)
+        version = prepared.peer.version(facts)
+        surprises = Surprises([entry for entry in prepared.expectations if entry.applies(options.bed, version)], on_verdict)
+        scheduler = Scheduler(bed, disk, recording, settings, surprises)
         on_start(scheduler)
         if keep is not None:
             scheduler.run_batch((Job(plan.runnable[0], 1),), keep)
         else:
             size = 1 if options.fresh else getattr(bed, "cases_per_machine", CASES_PER_MACHINE)
             scheduler.run(batches_for(plan.runnable, options.repeat, size), options.jobs)
+            again = surprises.batches(plan.runnable, options.repeat, options.again)
+            if again:
+                scheduler = Scheduler(bed, disk, recording, settings, on_verdict)
+                on_start(scheduler)
+                scheduler.run(again, options.jobs)
         recording.judge_monitors()
         recording.seal()
     finally:

@@ -66,6 +66,9 @@ def write(judged: Judged, report: Path | None) -> str:
         lines.extend(_deviations(known))
     if surprises:
         lines.extend(_surprises(judged, surprises))
+    if judged.again:
+        lines.append("run again")
+        lines.extend(f"  {name}: {view.flaky_text(judged, name)}" for name in judged.again)
     seen = sorted(name for name, failed in judged.unplanned.items() if failed)
     if seen:
         lines.append(f"beside what was asked for, monitors saw deviations: {', '.join(seen)}")

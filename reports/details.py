@@ -56,6 +56,8 @@ class Details:
             "id": result.id, "verdict": result.verdict or "none", "reason": result.reason, "action": result.action,
             "requirements": plan.get("requirements", []), "repro": view.repro_command(self.judged, result),
         }
+        if result.id in self.judged.again:
+            about["again"] = view.flaky_text(self.judged, result.id)
         if result.expectation is not None:
             entry = result.expectation
             about["expectation"] = {"where": entry.where, "verdict": entry.verdict, "reason": entry.reason,

@@ -43,6 +43,7 @@ class Judged:
     run: Run
     entries: list[Expectation] = field(default_factory=list)  # those about this bed and this version of the peer
     results: list[Result] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)  # cases that failed unexpectedly and were run again, alone
     stale: list[Result] = field(default_factory=list)  # entries of the expectations, not cases
     trouble: list[str] = field(default_factory=list)  # with the stream or the run as a whole
     unplanned: Counter[str] = field(default_factory=Counter)  # monitor -> failed checks
@@ -77,6 +78,7 @@ def judge(run: Run) -> Judged:
     entries = judged.entries = _entries(judged)
     for key in run.planned():
         judged.results.append(_result(judged, key, entries))
+    judged.again = sorted({name for name, attempt in run.cases if attempt > run.repeat and name in run.plan_by_id})
     judged.stale = [_stale_entry(entry, run) for entry in entries if _is_stale(entry, run)]
     planned = {case["id"] for case in run.plan}
     for (case_id, _), case in run.cases.items():
@@ -163,12 +165,14 @@ def _excused(run: Run, case: CaseRun, valid: list[Expectation]) -> bool:
 
 
 def _edit_to_add(judged: Judged, case: CaseRun, valid: list[Expectation]) -> str:
+    bad, total = rate(judged.run, case.id)
     if valid:
         return f"{valid[0].where}: says {valid[0].verdict}, it is now {case.verdict}"
     run = judged.run
     file = run.run.get("expectations_file") or "a file for --expectations"
     return (f"mend the peer; or, when it is known and accepted, add to {file}:\n"
-            + snippet(case.id, str(run.run.get("bed", "")), run.peer_version, str(case.verdict)))
+            + snippet(case.id, str(run.run.get("bed", "")), run.peer_version, str(case.verdict))
+            + (f"\n  flaky_rate: {bad / total:.2f}" if 0 < bad < total else ""))
 
 
 def _edit_to_end(entry: Expectation, case: CaseRun) -> str:
@@ -181,13 +185,6 @@ def rate(run: Run, case_id: str) -> tuple[int, int]:
     """How many of a case's attempts ended badly, and how many there were: those made again, alone, included."""
     verdicts = [case.verdict for (name, _), case in run.cases.items() if name == case_id and case.verdict in statuses().about_peer]
     return sum(verdict in statuses().bad for verdict in verdicts), len(verdicts)
-
-
-def flakes(judged: Judged) -> dict[str, tuple[int, int]]:
-    """The cases that went both ways, each with its bad attempts and all of them."""
-    repeated = {name for name, attempt in judged.run.cases if attempt > 1}
-    found = {name: rate(judged.run, name) for name in sorted(repeated)}
-    return {name: (bad, total) for name, (bad, total) in found.items() if 0 < bad < total}
 
 
 def _note_trouble(judged: Judged) -> None:

@@ -54,6 +54,8 @@ def details(judged: Judged, result: Result) -> Iterable[str]:
         yield f"{check['requirement']} [{check['level']}] {requirement.get('text', '')}"
         yield from (f"  expected {outcome}" for outcome in check["expected"])
         yield f"  saw      {check.get('seen', '')}"
+    if result.id in judged.again:
+        yield view.flaky_text(judged, result.id)
     if result.expectation is not None:
         yield f"expectation {result.expectation.where}: {result.expectation.reason}"
     if result.action:

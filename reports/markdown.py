@@ -37,12 +37,14 @@ def _surprise(judged: Judged, result: Result) -> Iterator[str]:
         requirement = judged.run.requirements.get(check["requirement"], {})
         source = requirement.get("source") or {}
         place = ", ".join(str(source[key]) for key in ("file", "section") if source.get(key))
-        yield f"{plain(check['requirement'])} ({plain(check['level'])}): {plain(str(requirement.get('text', '')))} {plain(place)}".rstrip()
+        yield f"{plain(check['requirement'])} ({plain(check['level'])}): {plain(str(requirement.get('text', '')))}" + (f" ({plain(place)})" if place else "")
         yield from (f"- {'or' if i else 'expected'} {code(str(outcome))}" for i, outcome in enumerate(check["expected"]))
         yield f"- seen {code(str(check.get('seen', '')))}"
         yield ""
     if not checks and result.reason:
         yield from (code(result.reason), "")
+    if result.id in judged.again:
+        yield from (plain(view.flaky_text(judged, result.id)), "")
     if result.action:
         yield from _block(result.action)
     if result.case is not None:

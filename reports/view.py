@@ -4,7 +4,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from reports.judge import Judged, Result
+from reports.judge import Judged, Result, rate
 
 def repro_command(judged: Judged, result: Result) -> str:
     """The one command that runs the case again, with the same peer, bed and seed."""
@@ -30,6 +30,15 @@ def place_title(judged: Judged) -> str:
 
 def attempt_title(result: Result) -> str:
     return result.id if result.attempt == 1 else f"{result.id} (attempt {result.attempt})"
+
+
+def flaky_text(judged: Judged, case_id: str) -> str:
+    """`failed 1 of 3 runs; ...` for a case that was run again; empty for one that was not."""
+    bad, total = rate(judged.run, case_id)
+    if total <= judged.run.repeat or not judged.run.run.get("again"):
+        return ""
+    again = total - judged.run.repeat
+    return f"bad in {bad} of {total} runs, {again} of them alone in a fresh machine"
 
 
 def count_text(judged: Judged) -> str:

@@ -54,7 +54,7 @@ async function detail(about) {
   const timeline = timelineOf(about.messages);
   return h("div", {class: "detail"},
     h("p", {}, "Verdict ", h("strong", {}, about.verdict), about.seconds ? ` after ${about.seconds} s. ` : ". ", about.reason),
-    about.action && h("pre", {}, about.action), expectationPart(about.expectation),
+    about.again && h("p", {class: "warn"}, about.again), about.action && h("pre", {}, about.action), expectationPart(about.expectation),
     (about.checks || []).map(checkPart), about.more > 0 && h("p", {}, `and ${about.more} more failed checks, in the stream.`),
     about.errors && about.errors.length > 0 && [h("h3", {}, "Errors of the suite"), about.errors.map((text) => h("pre", {}, text))],
     await exchanges(about),
