@@ -4,9 +4,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
-from lab.cli_options import add_bed_options, add_run_options, add_selection_options
+from lab.cli_options import add_bed_options, add_gate_options, add_run_options, add_selection_options
 from lab.errors import INFRASTRUCTURE, USAGE, Stop, Terminated
 
 INTERRUPTED = 130
@@ -56,6 +57,17 @@ def make_parser() -> argparse.ArgumentParser:
     for name, text in (("reason", "why it is so"), ("reference", "where that is shown: source, issue, header"),
                        ("owner", "who looks after it"), ("expires", "the last day on which it holds, YYYY-MM-DD")):
         expectations.add_argument(f"--{name}", metavar="TEXT", help=f"{text} (default: asked for)")
+    comparing = commands.add_parser("compare", help="what differs between two runs, or between the attempts of one")
+    comparing.add_argument("before", metavar="RUN", help="a run's folder or its stream.jsonl")
+    comparing.add_argument("after", metavar="RUN", nargs="?", help="the other one (default: the first one's repeated attempts)")
+    comparing.add_argument("--format", choices=("text", "html"), default="text")
+    comparing.add_argument("--out", metavar="FILE", help="where to write (default: stdout)")
+    gate = commands.add_parser("gate", help="run a driver before and after a change, and show what differs")
+    for side, text in (("base", "the driver as it was"), ("patched", "the driver as it is now")):
+        gate.add_argument(f"--{side}", action="append", required=True, type=Path, metavar="DIR|FILE",
+                          help=f"{text}: a kernel tree or its drivers/gpu/drm/xen, modules (repeatable), or a kernel")
+        gate.add_argument(f"--{side}-modules", type=Path, metavar="DIR", help="the modules of that kernel")
+    add_gate_options(gate)
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)
     commands.add_parser("doctor", help="look at this machine and say what is missing")
@@ -88,6 +100,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lab.cli_report import report
 
         return report(arguments.run, arguments.format, arguments.out)
+    if arguments.command in ("compare", "gate"):
+        from lab import cli_compare
+
+        return getattr(cli_compare, arguments.command)(arguments)
     if arguments.command == "expectations":
         from lab.cli_expectations import command
 

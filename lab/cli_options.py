@@ -48,13 +48,9 @@ def add_bed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--xen-tools", metavar="DIR", type=Path, help="the tools built with it")
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    add_selection_options(parser)
-    add_bed_options(parser)
-    parser.add_argument("--peer", metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER}, or {DEFAULT_BACKEND})")
-    parser.add_argument("--peer-command", metavar="CMD", help="the backend under test, for the shell; it is domain 0's")
+def _add_execution_options(parser: argparse.ArgumentParser) -> None:
+    """How the cases run, whatever the peer."""
     parser.add_argument("--jobs", type=_positive, default=default_jobs(), metavar="N", help="machines at once (default: cores + 1)")
-    parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="each case N times")
     parser.add_argument("--again", type=int, choices=range(0, 11), default=2, metavar="N",
                         help="a case that fails unexpectedly runs N times more, alone in a fresh machine (default: 2)")
@@ -62,9 +58,25 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")
     parser.add_argument("--expectations", type=Path, metavar="FILE", help="known outcomes (default: the peer's own)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under out/)")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    add_selection_options(parser)
+    add_bed_options(parser)
+    parser.add_argument("--peer", metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER}, or {DEFAULT_BACKEND})")
+    parser.add_argument("--peer-command", metavar="CMD", help="the backend under test, for the shell; it is domain 0's")
+    _add_execution_options(parser)
+    parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
     parser.add_argument("--format", choices=FORMATS, default="human", help="what to print on stdout")
     parser.add_argument("--list", action="store_true", help="print what would run, and stop")
     parser.add_argument("--keep", action="store_true", help="after the one selected case, a shell in its machine")
+
+
+def add_gate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
+    parser.add_argument("--peer", metavar="NAME|FILE", default=DEFAULT_PEER, help=f"peer descriptor (default: {DEFAULT_PEER})")
+    _add_execution_options(parser)
 
 
 def _bed_of(role: str, bed: str | None) -> str:
@@ -92,9 +104,21 @@ def bed_options(arguments: argparse.Namespace) -> RunOptions:
                       xen_tools=arguments.xen_tools)
 
 
+def gate_options(arguments: argparse.Namespace) -> RunOptions:
+    """What both sides have in common."""
+    _check_jobs(arguments.jobs)
+    return RunOptions(peer=arguments.peer, selection=_selection(arguments), jobs=arguments.jobs, repeat=arguments.repeat,
+                      again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
+                      out=arguments.out)
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs > MAX_JOBS:
+        raise Stop(USAGE, f"--jobs {jobs}: at most {MAX_JOBS}")
+
+
 def run_options(arguments: argparse.Namespace) -> RunOptions:
-    if arguments.jobs > MAX_JOBS:
-        raise Stop(USAGE, f"--jobs {arguments.jobs}: at most {MAX_JOBS}")
+    _check_jobs(arguments.jobs)
     role, bed = arguments.role, _bed_of(arguments.role, arguments.bed)
     if arguments.peer_command is not None and bed != "loopback":
         raise Stop(USAGE, "--peer-command is for --role backend on the loopback bed")

@@ -41,7 +41,7 @@ def run_and_report(prepared: Prepared, folder: Path, progress: Progress, form: s
     """Whatever ends the run, what was recorded is reported."""
     stream = folder / "stream.jsonl"
     try:
-        _run(prepared, folder, progress, keep)
+        run_prepared(prepared, folder, progress, keep)
     except (KeyboardInterrupt, Terminated, Stop):
         if stream.exists():
             _report(stream, folder, progress, form)
@@ -52,7 +52,8 @@ def run_and_report(prepared: Prepared, folder: Path, progress: Progress, form: s
     return _report(stream, folder, progress, form).exit_status
 
 
-def _run(prepared: Prepared, folder: Path, progress: Progress, keep: Callable[[Any], None] | None) -> None:
+def run_prepared(prepared: Prepared, folder: Path, progress: Progress, keep: Callable[[Any], None] | None = None) -> None:
+    """Brings the bed up and runs the plan: a stream in the folder."""
     plan, options = prepared.plan, prepared.options
     try:
         bed = open_bed(prepared, progress)
