@@ -12,45 +12,11 @@
 namespace displif_cts::fake_backend {
 namespace {
 
+using fake::await;
+using fake::find_from;
+using fake::wait_for;
 using xen::Clock;
 using xen::Deadline;
-
-// Waits until `probe(journal)` gives something. `keep_waiting`: a service that has ended is no
-// reason to stop. nullopt at the deadline.
-template <class Probe>
-auto wait_for(Journal& journal, Deadline deadline, bool keep_waiting, Probe&& probe)
-    -> decltype(probe(journal)) {
-  std::unique_lock lock(journal.mutex);
-  for (;;) {
-    if (auto found = probe(journal)) return found;
-    if (!journal.ended.empty() && !keep_waiting) return std::nullopt;
-    if (journal.changed.wait_until(lock, deadline) == std::cv_status::timeout) {
-      return probe(journal);
-    }
-  }
-}
-
-template <class T, class Probe>
-Awaited<T> await(Journal& journal, Deadline deadline, const std::string& what, Probe&& probe) {
-  const auto start = Clock::now();
-  if (auto found = wait_for(journal, deadline, false, probe)) return std::move(*found);
-  const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
-  const std::lock_guard lock(journal.mutex);
-  return Awaited<T>::failed(fmt::format("awaited {} for {} ms; seen last: {}", what, waited.count(),
-                                        journal.last_seen()));
-}
-
-// The first entry from the cursor on that `accepts`; moves the cursor behind it.
-template <class Entry, class Accepts>
-std::optional<Entry> find_from(const std::vector<Entry>& entries, Cursor& cursor,
-                               Accepts&& accepts) {
-  for (std::size_t i = cursor.next; i < entries.size(); ++i) {
-    if (!accepts(entries[i])) continue;
-    cursor.next = i + 1;
-    return entries[i];
-  }
-  return std::nullopt;
-}
 
 StateChange current(const Journal& journal, bus::Side side) {
   const auto& state = side == bus::Side::frontend ? journal.frontend_state : journal.backend_state;

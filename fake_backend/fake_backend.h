@@ -46,10 +46,15 @@
 #include "harness/bus/state.h"
 #include "harness/displif/page_directory.h"
 #include "harness/displif/wire.h"
+#include "harness/fake/awaited.h"
 #include "harness/trace/recorder.h"
 #include "harness/xen/types.h"
 
 namespace displif_cts::fake_backend {
+
+using fake::Awaited;
+using fake::Cursor;
+using fake::StateChange;
 
 struct Connector {
   displif::Resolution resolution{1024, 768};
@@ -108,36 +113,6 @@ struct SentResponse {
   std::uint64_t ns = 0;
 };
 
-struct StateChange {
-  std::size_t number = 0;
-  bus::Side side = bus::Side::frontend;
-  std::optional<bus::State> state;  // none: the node is missing, or holds no state
-  std::string text;                 // as in the node; empty when it is missing
-  std::uint64_t ns = 0;
-};
-
-// What a wait came to. When it is empty, failure() says what was awaited and what was seen last.
-template <typename T>
-class Awaited {
- public:
-  Awaited(T value) : value_(std::move(value)) {}  // NOLINT: meant to convert
-  static Awaited failed(std::string failure) {
-    Awaited result;
-    result.failure_ = std::move(failure);
-    return result;
-  }
-
-  explicit operator bool() const { return value_.has_value(); }
-  const T& operator*() const { return *value_; }
-  const T* operator->() const { return &*value_; }
-  const std::string& failure() const { return failure_; }
-
- private:
-  Awaited() = default;
-  std::optional<T> value_;
-  std::string failure_;
-};
-
 // Which requests a wait is about. Unset parts match everything.
 struct RequestFilter {
   std::optional<displif::Operation> operation{};
@@ -148,12 +123,6 @@ struct RequestFilter {
   static RequestFilter op(displif::Operation operation);
   bool accepts(const ReceivedRequest& request) const;
   std::string text() const;
-};
-
-// A place in a journal. Waits that take one look at entries from it on, and leave it behind the
-// entry they returned.
-struct Cursor {
-  std::size_t next = 0;
 };
 
 class FakeBackend {

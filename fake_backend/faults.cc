@@ -279,18 +279,6 @@ std::vector<FaultInfo> build() {
 
 }  // namespace
 
-std::string_view name(FaultKind kind) {
-  switch (kind) {
-    case deviation:
-      return "deviation";
-    case omission:
-      return "omission";
-    case stress:
-      return "stress";
-  }
-  return "?";
-}
-
 std::span<const FaultInfo> all_faults() {
   static const std::vector<FaultInfo> all = build();
   return all;

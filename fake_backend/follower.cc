@@ -41,6 +41,7 @@ void Follower::step(xen::Deadline deadline) {
 
 Follower::Screen Follower::screen(std::size_t connector) {
   constexpr std::size_t kOctetsPerPixel = 4;
+  const std::lock_guard lock(mutex_);
   for (const auto& [key, backend] : served_) {
     const auto shown = backend->visible(connector);
     if (!shown) continue;
@@ -69,6 +70,7 @@ void Follower::look() {
       if (domain && id) there.insert({*domain, *id});
     }
   }
+  const std::lock_guard lock(mutex_);
   std::erase_if(served_, [&](const auto& entry) { return !there.contains(entry.first); });
   for (const Key& key : there)
     if (!served_.contains(key)) serve(key);

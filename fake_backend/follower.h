@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,8 +32,8 @@ class Follower {
   void step(xen::Deadline deadline);
   std::size_t devices() const { return served_.size(); }
 
-  // What the connector of the first device that shows something displays: XRGB8888, rows without
-  // padding. All zero: nothing is shown.
+  // From any thread: what the connector of the first device that shows something displays:
+  // XRGB8888, rows without padding. All zero: nothing is shown.
   struct Screen {
     std::uint32_t width = 0;   // pixels
     std::uint32_t height = 0;  // pixels
@@ -53,6 +54,7 @@ class Follower {
   xen::Store store_;
   std::string directory_;
   std::optional<xen::Watch> watch_;
+  std::mutex mutex_;  // of what follows
   std::map<Key, std::unique_ptr<FakeBackend>> served_;
 };
 

@@ -11,11 +11,11 @@
 
 #include "fake_backend/fake_backend.h"
 #include "harness/displif/nodes.h"
+#include "harness/fake/journal.h"
 
 namespace displif_cts::fake_backend {
 
-// Entries of one journal; a guest that floods us must not eat our memory.
-inline constexpr std::size_t kJournalLimit = 400'000;
+using fake::kJournalLimit;
 
 struct Journal {
   explicit Journal(Model initial) : model(std::move(initial)) {}

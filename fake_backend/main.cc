@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -16,11 +17,12 @@
 
 #include "fake_backend/fake_backend.h"
 #include "fake_backend/follower.h"
-#include "fake_backend/screen_socket.h"
+#include "harness/agent/line_server.h"
 
 namespace {
 
 using displif_cts::Json;
+namespace agent = displif_cts::agent;
 namespace fb = displif_cts::fake_backend;
 namespace trace = displif_cts::trace;
 namespace xen = displif_cts::xen;
@@ -160,6 +162,16 @@ int wait_for_signal(const sigset_t& signals, unsigned seconds) {
   return number < 0 ? 0 : number;
 }
 
+// Tells what a connector really displays: where a bed cannot look at a screen, a backend that has
+// none answers for itself (lab/guest/PROTOCOL.md, `screen`).
+std::optional<Json> answer(fb::Follower& follower, const agent::Request& request) {
+  constexpr std::uint64_t kMaxConnector = 255;  // conn-idx is a uint8_t (displif.h, 'Addressing')
+  if (request.verb != "screen") return std::nullopt;
+  const auto shown = follower.screen(request.args.number("connector", kMaxConnector));
+  return Json{
+      {"width", shown.width}, {"height", shown.height}, {"data", trace::base64(shown.pixels)}};
+}
+
 int follow(const Arguments& args, const std::vector<const fb::FaultInfo*>& faults,
            trace::Recorder& recorder, const sigset_t& signals) {
   fb::Follower follower(
@@ -168,20 +180,20 @@ int follow(const Arguments& args, const std::vector<const fb::FaultInfo*>& fault
         for (const fb::FaultInfo* fault : faults) fault->apply(set);
       },
       recorder);
-  std::optional<fb::ScreenSocket> screen;
+  std::optional<agent::LineServer> screen;
   if (args.screen) {
     const char* folder = std::getenv("DISPLIF_LOOPBACK");
     if (folder == nullptr)
       throw std::runtime_error("--loopback-screen: DISPLIF_LOOPBACK is not set");
-    screen.emplace(std::filesystem::path(folder) / "screen.sock");
+    screen.emplace(std::filesystem::path(folder) / "screen.sock",
+                   [&](const agent::Request& request) { return answer(follower, request); });
   }
   fmt::print(stderr, "following; Ctrl-C ends\n");
-  constexpr std::chrono::milliseconds kLook{10};  // for a signal, and for who asks
+  constexpr std::chrono::milliseconds kLook{10};  // for a signal
   const auto end = xen::in(std::chrono::seconds(args.seconds));
   const timespec at_once{};
   while (args.seconds == 0 || xen::Clock::now() < end) {
     follower.step(xen::in(kLook));
-    if (screen) screen->serve(follower);
     const int number = sigtimedwait(&signals, nullptr, &at_once);
     if (number > 0) return number == SIGTERM ? 128 + SIGTERM : 0;
   }

@@ -44,6 +44,7 @@
 #include "harness/bus/state.h"
 #include "harness/displif/nodes.h"
 #include "harness/displif/wire.h"
+#include "harness/fake/awaited.h"
 #include "harness/xen/grants.h"
 #include "harness/xen/types.h"
 
@@ -52,6 +53,10 @@ class Recorder;  // harness/trace/recorder.h
 }
 
 namespace displif_cts::fake_frontend {
+
+using fake::Awaited;
+using fake::Cursor;
+using fake::StateChange;
 
 using displif::DbufCookie;
 using displif::FbCookie;
@@ -121,14 +126,6 @@ struct ReceivedEvent {
 
 inline constexpr std::size_t kNoEvent = static_cast<std::size_t>(-1);
 
-struct StateChange {
-  std::size_t number = 0;
-  bus::Side side = bus::Side::backend;
-  std::optional<bus::State> state;  // none: the node is missing, or holds no state
-  std::string text;                 // as in the node; empty when it is missing
-  std::uint64_t ns = 0;
-};
-
 // What an operation came to. Exactly one of `response` and `failure` says it, unless a fault hides
 // a failure.
 struct Reply {
@@ -189,34 +186,6 @@ struct Picture {
   DbufCookie dbuf{};
   FbCookie fb{};
   bool ok() const { return reply.ok(); }
-};
-
-// What a wait came to. When it is empty, failure() says what was awaited and what was seen last.
-template <typename T>
-class Awaited {
- public:
-  Awaited(T value) : value_(std::move(value)) {}  // NOLINT: meant to convert
-  static Awaited failed(std::string failure) {
-    Awaited result;
-    result.failure_ = std::move(failure);
-    return result;
-  }
-
-  explicit operator bool() const { return value_.has_value(); }
-  const T& operator*() const { return *value_; }
-  const T* operator->() const { return &*value_; }
-  const std::string& failure() const { return failure_; }
-
- private:
-  Awaited() = default;
-  std::optional<T> value_;
-  std::string failure_;
-};
-
-// A place in a journal. Waits that take one look at entries from it on, and leave it behind the
-// entry they returned.
-struct Cursor {
-  std::size_t next = 0;
 };
 
 // Which events a wait is about. Unset parts match everything.

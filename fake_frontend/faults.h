@@ -14,46 +14,22 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "harness/fake/fault.h"
+
 namespace displif_cts::fake_frontend {
 
-// How often a fault still strikes: 0 off, n the next n occasions, kAlways without end. The frontend
-// counts down as it strikes.
-using Times = std::uint32_t;
-inline constexpr Times kAlways = std::numeric_limits<Times>::max();
-
-// Consumes one strike. False when the fault is off.
-constexpr bool strike(Times& times) {
-  if (times == 0) return false;
-  if (times != kAlways) --times;
-  return true;
-}
-
-// A set of request codes (XENDISPL_OP_*), and of "any other code" (those that the header leaves
-// undefined).
-class Operations {
- public:
-  constexpr Operations() = default;
-  static constexpr Operations none() { return {}; }
-  static constexpr Operations all() { return Operations(0xffffffffU); }
-  static constexpr Operations only(std::uint8_t code) { return Operations(bit(code)); }
-
-  constexpr Operations with(std::uint8_t code) const { return Operations(bits_ | bit(code)); }
-  constexpr bool contains(std::uint8_t code) const { return (bits_ & bit(code)) != 0; }
-  constexpr bool empty() const { return bits_ == 0; }
-  constexpr bool operator==(const Operations&) const = default;
-
- private:
-  constexpr explicit Operations(std::uint32_t bits) : bits_(bits) {}
-  static constexpr std::uint32_t bit(std::uint8_t code) {
-    return code < 31 ? 1U << code : 1U << 31U;  // every defined code is below 31
-  }
-  std::uint32_t bits_ = 0;
-};
+using fake::AtOperations;
+using fake::Burst;
+using fake::ExcessFault;
+using fake::FaultKind;
+using fake::kAlways;
+using fake::Operations;
+using fake::strike;
+using fake::Times;
 
 // A set of the four transport nodes of a connector.
 enum class Node : std::uint8_t {
@@ -76,13 +52,6 @@ class Nodes {
  private:
   constexpr explicit Nodes(std::uint8_t bits) : bits_(bits) {}
   std::uint8_t bits_ = 0;
-};
-
-// A fault that strikes only for some operations.
-struct AtOperations {
-  Times times = 0;
-  Operations operations = Operations::all();
-  bool operator==(const AtOperations&) const = default;
 };
 
 // A fault of some of a connector's transport nodes. One strike is one connection; it concerns the
@@ -118,18 +87,6 @@ struct NumberFault {
   constexpr std::uint32_t of(std::uint32_t number) const {
     return relative ? number + value : value;
   }
-};
-
-struct ExcessFault {
-  Times times = 0;
-  std::uint32_t excess = 0;  // published index = true index + excess
-  bool operator==(const ExcessFault&) const = default;
-};
-
-struct Burst {
-  Times times = 0;
-  std::uint32_t count = 0;
-  bool operator==(const Burst&) const = default;
 };
 
 struct DelayFault {
@@ -586,16 +543,7 @@ struct FrontendFaults {
   bool operator==(const FrontendFaults&) const = default;
 };
 
-enum class FaultKind { deviation, omission, stress };
-std::string_view name(FaultKind kind);
-
-// One entry of the registry: a named setting of one field.
-struct FaultInfo {
-  std::string_view id;  // frontend.<kind>.<name>
-  FaultKind kind;
-  std::string_view requirement;  // empty for stress
-  std::string_view title;        // one line for --list-faults
-  std::function<void(FrontendFaults&)> apply;
+struct FaultInfo : fake::FaultInfo<FrontendFaults> {
   // The field's count of strikes, to change after apply().
   std::function<Times&(FrontendFaults&)> times;
 };

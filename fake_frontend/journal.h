@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "fake_frontend/fake_frontend.h"
+#include "harness/fake/journal.h"
 
 namespace displif_cts::fake_frontend {
 
-// Entries of one journal; a backend that floods us must not eat our memory.
-inline constexpr std::size_t kJournalLimit = 400'000;
+using fake::kJournalLimit;
 
 // The flip that a connector waits for, and what became of the last one.
 struct FlipState {

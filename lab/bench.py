@@ -41,7 +41,7 @@ def _loopback(quick: bool, progress: Progress) -> int:
     with progress.phase("build", target):
         folder = build("release", [target], anew=True)
     least = ["--benchmark_min_time=0.05"] if quick else []
-    return run_grouped([folder / "harness" / "bench" / target, "--benchmark_counters_tabular=true", *least])
+    return run_grouped([folder / "cases" / "bench" / target, "--benchmark_counters_tabular=true", *least])
 
 
 def _row(name: str, value: str, note: str = "") -> None:

@@ -83,7 +83,7 @@ std::vector<std::pair<CaseSpec, Fault>> attacks() {
                           std::ranges::find(kOmissions, name) != kOmissions.end());
     if (!noticed) continue;
     CaseSpec spec;
-    spec.id = fmt::format("backend.attack.{}.{}", fake_frontend::name(fault.kind), name);
+    spec.id = fmt::format("backend.attack.{}.{}", fake::name(fault.kind), name);
     spec.title = fmt::format(
         "Whatever it makes of a session in which {}, the backend serves the "
         "next one.",

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "cases/support/tool_stack.h"
 #include "harness/agent/client.h"
 #include "harness/xen/domains.h"
 #include "harness/xen/store.h"
@@ -67,15 +68,13 @@ bus::ConnectorConfig connector_of(std::uint32_t width, std::uint32_t height, std
 }
 
 BackendCase::BackendCase()
-    : context_(runner::current()), agent_(open_agent(context_.run.agent_socket)) {
-  if (agent_) {
-    const Json hello = agent_->call("hello");
-    for (const auto& verb : hello.value("verbs", Json::array()))
-      if (verb.is_string()) verbs_.insert(verb.get<std::string>());
-  }
-  tool_stack_ = make_tool_stack(
-      agent_.get(), agent_knows("xs-write") && agent_knows("xs-read") && agent_knows("xs-rm"));
-  own_ = domain_of_this_process();
+    : agent_(open_agent(run().agent_socket)),
+      tool_stack_(open_tool_stack_store()),
+      own_(domain_of_this_process()) {
+  if (!agent_) return;
+  const Json hello = agent_->call("hello");
+  for (const auto& verb : hello.value("verbs", Json::array()))
+    if (verb.is_string()) verbs_.insert(verb.get<std::string>());
 }
 
 BackendCase::~BackendCase() = default;
@@ -119,7 +118,7 @@ FakeFrontend& BackendCase::create_device(DeviceSpec spec) {
   Device device;
   device.config.frontend = spec.frontend.frontend.value_or(own_);
   device.config.backend = backend_domain();
-  device.config.dev_id = static_cast<std::uint16_t>(context_.run.first_device + devices_.size());
+  device.config.dev_id = static_cast<std::uint16_t>(run().first_device + devices_.size());
   device.config.be_alloc = spec.be_alloc;
   device.config.connectors = spec.connectors;
   if (device.config.connectors.empty())
@@ -131,7 +130,7 @@ FakeFrontend& BackendCase::create_device(DeviceSpec spec) {
   spec.frontend.flip_limit = peer().flip_event + spec.patience;
   spec.frontend.leave_limit = peer().removal;
   spec.frontend.unnotified_after = std::min(spec.frontend.unnotified_after, peer().response / 2);
-  tool_stack_->create(device.config);
+  bus::create_device(tool_stack_, device.config);
   devices_.push_back(std::move(device));
   devices_.back().frontend = std::make_unique<FakeFrontend>(devices_.back().config.dev_id,
                                                             std::move(spec.frontend), recorder());
@@ -204,15 +203,15 @@ BackendCase::Device& BackendCase::device_of(const FakeFrontend& frontend) {
 bool BackendCase::remove(Device& device, bus::RemoveOrder order) {
   const std::string node = device.paths.backend + "/state";
   bool closed = true;
-  if (tool_stack_->begin_removal(device.paths, order)) {
+  if (bus::begin_removal(tool_stack_, device.paths, order)) {
     const auto gone = [&] {
-      const auto text = tool_stack_->read(node);
+      const auto text = tool_stack_.read(node);
       return !text || bus::parse_state(*text) == State::closed;
     };
     closed = await(gone, removal_limit());
   }
   device.frontend->vanish();
-  tool_stack_->destroy(device.paths);
+  bus::destroy_device(tool_stack_, device.paths);
   device.removed = true;
   return closed;
 }
@@ -222,16 +221,6 @@ bool BackendCase::remove_device(FakeFrontend& frontend, bus::RemoveOrder order) 
 }
 
 // --- judgement -----------------------------------------------------------------------------------
-
-bool BackendCase::check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
-                        std::string seen) {
-  return recorder().check(requirement, ok, std::move(expected), std::move(seen));
-}
-
-bool BackendCase::check_timed(const Requirement& requirement, bool ok,
-                              std::vector<std::string> expected, std::string seen) {
-  return recorder().check(requirement, ok, std::move(expected), std::move(seen), true);
-}
 
 bool BackendCase::check_done(const Requirement& requirement, const Reply& reply,
                              const std::string& what) {
@@ -403,7 +392,7 @@ std::string BackendCase::difference(const Screen& screen, std::uint32_t width, s
 
 std::optional<std::string> BackendCase::read_backend_node(const FakeFrontend& frontend,
                                                           std::string_view name) {
-  return tool_stack_->read(device_of(frontend).paths.backend + "/" + std::string(name));
+  return tool_stack_.read(device_of(frontend).paths.backend + "/" + std::string(name));
 }
 
 std::optional<State> BackendCase::backend_state(const FakeFrontend& frontend) {

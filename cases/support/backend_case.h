@@ -31,10 +31,11 @@
 
 #include "cases/requirements.gen.h"
 #include "cases/support/case_spec.h"
-#include "cases/support/tool_stack.h"
+#include "cases/support/judging_case.h"
 #include "fake_frontend/fake_frontend.h"
-#include "harness/bus/nodes.h"
+#include "harness/bus/device.h"
 #include "harness/runner/context.h"
+#include "harness/xen/store.h"
 
 namespace displif_cts::agent {
 class Client;
@@ -44,10 +45,8 @@ namespace displif_cts::cases {
 
 using displif::DbufCookie;
 using displif::FbCookie;
-using fake_frontend::Awaited;
 using fake_frontend::BufferReply;
 using fake_frontend::BufferSpec;
-using fake_frontend::Cursor;
 using fake_frontend::EventFilter;
 using fake_frontend::FakeFrontend;
 using fake_frontend::FramebufferReply;
@@ -78,7 +77,7 @@ struct Screen {
   std::vector<std::uint32_t> pixels;  // 0xRRGGBB, row by row
 };
 
-class BackendCase : public testing::Test {
+class BackendCase : public JudgingCase {
  protected:
   BackendCase();
   ~BackendCase() override;
@@ -108,32 +107,8 @@ class BackendCase : public testing::Test {
   // The tool stack asks for the device's removal; the frontend follows the backend. Whether the
   // backend closed in time. The nodes are taken away in any case.
   bool remove_device(FakeFrontend& frontend, bus::RemoveOrder order = bus::RemoveOrder::polite);
-  ToolStack& tool_stack() { return *tool_stack_; }
 
   // --- judgement --------------------------------------------------------------------------------
-
-  // Records one judged statement; returns `ok`. `expected` lists every legal outcome.
-  bool check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
-             std::string seen);
-  // As check(), where a limit in time decided.
-  bool check_timed(const Requirement& requirement, bool ok, std::vector<std::string> expected,
-                   std::string seen);
-  template <class T, class U>
-  bool check_equal(const Requirement& requirement, const std::string& what, const T& expected,
-                   const U& seen) {
-    return check(requirement, expected == seen, {what + " " + text(expected)},
-                 what + " " + text(seen));
-  }
-  template <class T>
-  bool check_awaited(const Requirement& requirement, const Awaited<T>& awaited,
-                     const std::string& expected) {
-    return check_timed(requirement, static_cast<bool>(awaited), {expected},
-                       awaited ? expected : awaited.failure());
-  }
-  // Ends the case, as failed, if `ok` is false.
-  void require(bool ok) {
-    if (!ok) throw PeerFailed();
-  }
 
   // The answer to a request that a conformant backend carries out: status 0.
   bool check_done(const Requirement& requirement, const Reply& reply, const std::string& what);
@@ -196,7 +171,6 @@ class BackendCase : public testing::Test {
 
   // --- limits in time, each named by its purpose ------------------------------------------------
 
-  const runner::Peer& peer() const { return context_.run.peer; }
   // For a step on the bus.
   Deadline soon() const { return xen::in(peer().removal + seconds(1)); }
   Deadline answer_limit() const { return xen::in(peer().response); }
@@ -207,10 +181,9 @@ class BackendCase : public testing::Test {
     return xen::in(std::min<milliseconds>(peer().flip_event, milliseconds(200)));
   }
 
-  trace::Recorder& recorder() { return context_.recorder; }
-  std::uint64_t seed() const { return context_.run.seed; }
+  std::uint64_t seed() const { return run().seed; }
   xen::DomId own_domain() const { return own_; }
-  xen::DomId backend_domain() const { return xen::DomId{context_.run.domain}; }
+  xen::DomId backend_domain() const { return xen::DomId{run().domain}; }
 
  private:
   struct Device {
@@ -220,28 +193,20 @@ class BackendCase : public testing::Test {
     bool removed = false;
   };
 
-  static std::string text(const std::string& value) { return value; }
-  static std::string text(const char* value) { return value; }
-  template <class T>
-  requires std::is_arithmetic_v<T>
-  static std::string text(T value) { return std::to_string(value); }
-
   bool agent_knows(const std::string& verb) const { return verbs_.contains(verb); }
   Device& device_of(const FakeFrontend& frontend);
   bool remove(Device& device, bus::RemoveOrder order);
   void check_released();
 
-  const runner::CaseContext& context_;
   std::unique_ptr<agent::Client> agent_;  // null where the bed has none
   std::set<std::string> verbs_;
-  std::unique_ptr<ToolStack> tool_stack_;
+  xen::Store tool_stack_;
   xen::DomId own_{};
   std::vector<Device> devices_;
   std::optional<std::uint64_t> mapped_baseline_;
   std::optional<std::uint64_t> ports_baseline_;
 };
 
-std::string hex_text(std::uint64_t value);  // "0x1f"
 // 0, or an error number from -4095 to -1 (requirement response.status-zero-or-negative).
 bool is_legal_status(std::int32_t status);
 // The connector of that resolution, told apart by its unique id.

@@ -12,17 +12,12 @@
 
 namespace displif_cts::cases {
 
-std::string hex_text(std::uint64_t value) { return fmt::format("{:#x}", value); }
-
 bool is_pattern(std::span<const std::byte> pixels, std::uint64_t seed) {
   const std::span octets(reinterpret_cast<const std::uint8_t*>(pixels.data()), pixels.size());
   return pattern::first_difference(seed, 0, octets) == octets.size();
 }
 
-FrontendCase::FrontendCase()
-    : context_(runner::current()),
-      client_(context_.run.agent_socket),
-      guest(client_, context_.recorder) {}
+FrontendCase::FrontendCase() : client_(run().agent_socket), guest(client_, recorder()) {}
 
 FrontendCase::~FrontendCase() = default;
 
@@ -55,7 +50,7 @@ void FrontendCase::await_gone(const bus::DevicePaths& paths) {
 }
 
 FakeBackend& FrontendCase::create_device(fake_backend::Options options) {
-  const auto id = static_cast<std::uint16_t>(context_.run.first_device + devices_.size());
+  const auto id = static_cast<std::uint16_t>(run().first_device + devices_.size());
   devices_.push_back(
       std::make_unique<FakeBackend>(guest_domain(), id, std::move(options), recorder()));
   devices_.back()->create_device();
@@ -88,7 +83,7 @@ FrontendCase::Picture FrontendCase::show_picture(const GuestConnector& connector
                                                  const std::string& name, const std::string& fd) {
   Picture picture;
   picture.connector = connector;
-  picture.seed = std::hash<std::string>{}(name) ^ context_.run.seed;
+  picture.seed = std::hash<std::string>{}(name) ^ run().seed;
   picture.fb = name + "-fb";
   picture.buffer = guest.create_dumb(name + "-buffer", connector.width, connector.height, 32, fd);
   guest.fill(picture.buffer, picture.seed);
@@ -96,16 +91,6 @@ FrontendCase::Picture FrontendCase::show_picture(const GuestConnector& connector
   const Result set = guest.set_crtc(connector, picture.fb, connector.width, connector.height, fd);
   if (!set.ok) throw std::runtime_error("the guest's `set-crtc` failed: " + set.error);
   return picture;
-}
-
-bool FrontendCase::check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
-                         std::string seen) {
-  return recorder().check(requirement, ok, std::move(expected), std::move(seen));
-}
-
-bool FrontendCase::check_timed(const Requirement& requirement, bool ok,
-                               std::vector<std::string> expected, std::string seen) {
-  return recorder().check(requirement, ok, std::move(expected), std::move(seen), true);
 }
 
 ReceivedRequest FrontendCase::expect_request(const Requirement& requirement, FakeBackend& backend,

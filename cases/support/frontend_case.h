@@ -28,20 +28,19 @@
 #include "cases/requirements.gen.h"
 #include "cases/support/case_spec.h"
 #include "cases/support/guest.h"
+#include "cases/support/judging_case.h"
 #include "fake_backend/fake_backend.h"
 #include "harness/runner/context.h"
 
 namespace displif_cts::cases {
 
-using fake_backend::Awaited;
 using fake_backend::BackendFaults;
-using fake_backend::Cursor;
 using fake_backend::FakeBackend;
 using fake_backend::ReceivedRequest;
 using fake_backend::RequestFilter;
 using xen::Deadline;
 
-class FrontendCase : public testing::Test {
+class FrontendCase : public JudgingCase {
  protected:
   FrontendCase();
   ~FrontendCase() override;
@@ -70,30 +69,6 @@ class FrontendCase : public testing::Test {
                        const std::string& fd = "card");
 
   // --- judgement --------------------------------------------------------------------------------
-
-  // Records one judged statement; returns `ok`. `expected` lists every legal outcome.
-  bool check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
-             std::string seen);
-  template <class T, class U>
-  bool check_equal(const Requirement& requirement, const std::string& what, const T& expected,
-                   const U& seen) {
-    return check(requirement, expected == seen, {what + " " + text(expected)},
-                 what + " " + text(seen));
-  }
-  // A wait that a limit in time may have ended: the failure says what was seen last.
-  template <class T>
-  bool check_awaited(const Requirement& requirement, const Awaited<T>& awaited,
-                     const std::string& expected) {
-    return check_timed(requirement, static_cast<bool>(awaited), {expected},
-                       awaited ? expected : awaited.failure());
-  }
-  // As check(), where a limit in time decided.
-  bool check_timed(const Requirement& requirement, bool ok, std::vector<std::string> expected,
-                   std::string seen);
-  // Ends the case, as failed, if `ok` is false.
-  void require(bool ok) {
-    if (!ok) throw PeerFailed();
-  }
 
   // The next request with `operation` from the cursor on, which moves behind it. If the peer sends
   // none soon, that fails the case, judged as `requirement`.
@@ -124,7 +99,6 @@ class FrontendCase : public testing::Test {
 
   // --- limits in time, each named by its purpose ------------------------------------------------
 
-  const runner::Peer& peer() const { return context_.run.peer; }
   // For what the peer does at once: a request after a call, a state after a state.
   Deadline soon() const { return xen::in(seconds(10)); }
   // For what the peer does after it has waited for a response in vain.
@@ -132,19 +106,11 @@ class FrontendCase : public testing::Test {
   Deadline after_flip_limit() const { return xen::in(peer().flip_event + seconds(2)); }
   Deadline after_removal_limit() const { return xen::in(peer().removal + seconds(3)); }
 
-  trace::Recorder& recorder() { return context_.recorder; }
-  xen::DomId guest_domain() const { return xen::DomId{context_.run.domain}; }
+  xen::DomId guest_domain() const { return xen::DomId{run().domain}; }
 
  private:
   void await_gone(const bus::DevicePaths& paths);
 
-  static std::string text(const std::string& value) { return value; }
-  static std::string text(const char* value) { return value; }
-  template <class T>
-  requires std::is_arithmetic_v<T>
-  static std::string text(T value) { return std::to_string(value); }
-
-  const runner::CaseContext& context_;
   agent::Client client_;
 
  protected:
@@ -154,7 +120,6 @@ class FrontendCase : public testing::Test {
   std::vector<std::unique_ptr<FakeBackend>> devices_;
 };
 
-std::string hex_text(std::uint64_t value);  // "0x1f"
 // Whether the guest's `fill seed=` made these octets, all of them (lab/guest/pattern.h).
 bool is_pattern(std::span<const std::byte> pixels, std::uint64_t seed);
 

@@ -35,7 +35,7 @@ constexpr const char* kKnownMonitor = "frontend.monitor.known-complaints";
 constexpr const char* kCleanLog =
     "no warning, BUG, oops, lockup or hung task in the guest's kernel log";
 
-std::uint64_t number(const Json& answer, const char* key) {
+std::uint64_t count_of(const Json& answer, const char* key) {
   const auto it = answer.find(key);
   return it != answer.end() && it->is_number() ? it->get<std::uint64_t>() : 0;
 }
@@ -54,10 +54,10 @@ class AgentHealth : public runner::HealthProbe {
   explicit AgentHealth(const runner::RunContext& run) : agent_(run.agent_socket), run_(run) {}
 
   void baseline() override {
-    guest_log_ = number(agent_.call("guest-log", {{"offset", "end"}}), "next");
-    own_log_ = number(agent_.call("klog", {{"offset", "end"}}), "next");
-    grants_ = number(agent_.call("grants"), "in_use");
-    ports_ = number(agent_.call("ports"), "in_use");
+    guest_log_ = count_of(agent_.call("guest-log", {{"offset", "end"}}), "next");
+    own_log_ = count_of(agent_.call("klog", {{"offset", "end"}}), "next");
+    grants_ = count_of(agent_.call("grants"), "in_use");
+    ports_ = count_of(agent_.call("ports"), "in_use");
     // What Linux says only once would otherwise be said in one case of a machine only.
     agent_.try_call("guest.clear-warn-once", {}, kPing);
     agent_.call("heartbeat-reset");
@@ -65,7 +65,7 @@ class AgentHealth : public runner::HealthProbe {
   }
 
   bool judge(trace::Recorder& recorder, bool lost) override {
-    own_gap_ms_ = number(agent_.call("heartbeat"), "max_gap_ns") / 1'000'000;
+    own_gap_ms_ = count_of(agent_.call("heartbeat"), "max_gap_ns") / 1'000'000;
     const std::optional<std::uint64_t> peer_gap_ms = ping(lost ? kLastPing : kPing);
     const LogFinding finding = read_logs(recorder);
     judge_log_lines(recorder, finding);
@@ -90,7 +90,7 @@ class AgentHealth : public runner::HealthProbe {
   // The longest time for which the guest stood still, if it answers now.
   std::optional<std::uint64_t> ping(milliseconds limit) {
     try {
-      return number(agent_.call("guest.heartbeat", {}, limit), "max_gap_ns") / 1'000'000;
+      return count_of(agent_.call("guest.heartbeat", {}, limit), "max_gap_ns") / 1'000'000;
     } catch (const agent::Error&) {
       return std::nullopt;
     }
@@ -157,11 +157,11 @@ class AgentHealth : public runner::HealthProbe {
                       const std::string& verb, std::uint64_t baseline,
                       std::chrono::steady_clock::time_point limit) {
     Json answer = agent_.call(verb);
-    while (number(answer, "in_use") > baseline && std::chrono::steady_clock::now() < limit) {
+    while (count_of(answer, "in_use") > baseline && std::chrono::steady_clock::now() < limit) {
       std::this_thread::sleep_for(milliseconds(50));
       answer = agent_.call(verb);
     }
-    const std::uint64_t now = number(answer, "in_use");
+    const std::uint64_t now = count_of(answer, "in_use");
     return recorder.check(
         requirement, now <= baseline,
         {fmt::format("at most {} in use, as before the case", baseline)},

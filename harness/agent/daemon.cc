@@ -4,9 +4,6 @@
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -28,7 +25,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDeviceRetry{100};
-constexpr std::size_t kMaxClients = 256;
 constexpr std::size_t kMaxConsoleAtOnce = 1u << 20;
 constexpr std::string_view kGuestPrefix = "guest.";
 
@@ -67,6 +63,10 @@ Daemon::Daemon(Options options)
       signals_(signals_that_end()),
       children_(loop_),
       guest_(loop_, options_.guest),
+      listener_(loop_, options_.socket,
+                [this](const std::shared_ptr<Peer>& from, Request request) {
+                  take(from, std::move(request));
+                }),
       heartbeat_(/*realtime=*/false) {
   loop_.watch(signals_.get(), EPOLLIN, [this](std::uint32_t) { loop_.stop(); });
   add_verbs();
@@ -74,62 +74,28 @@ Daemon::Daemon(Options options)
 }
 
 void Daemon::run() {
-  listen();
+  listener_.begin();
   if (!options_.port.empty()) open_port();
   if (!options_.stream_port.empty()) open_stream_port();
   guest_.begin();
   loop_.run();
   children_.kill_all();
   guest_.end();
-  unlink(options_.socket.c_str());
-}
-
-void Daemon::listen() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (options_.socket.size() >= sizeof address.sun_path) {
-    errno = ENAMETOOLONG;
-    fail_system("socket");
-  }
-  std::memcpy(address.sun_path, options_.socket.data(), options_.socket.size());
-  std::error_code ignored;
-  std::filesystem::create_directories(std::filesystem::path(options_.socket).parent_path(),
-                                      ignored);
-  listener_.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!listener_) fail_system("socket");
-  unlink(options_.socket.c_str());
-  const mode_t before = umask(0077);  // whoever may connect commands this domain
-  const int bound = bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
-  umask(before);
-  if (bound != 0 || ::listen(listener_.get(), 64) != 0) fail_system(options_.socket.c_str());
-  loop_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_all(); });
-}
-
-void Daemon::accept_all() {
-  for (;;) {
-    UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!fd) return;
-    if (peers_.size() < kMaxClients) add_peer(std::move(fd), false);
-  }
-}
-
-void Daemon::add_peer(UniqueFd fd, bool device) {
-  const auto peer = std::make_shared<Peer>(
-      loop_, std::move(fd), device,
-      [this](const std::shared_ptr<Peer>& from, Request request) {
-        take(from, std::move(request));
-      },
-      [this](const std::shared_ptr<Peer>& gone) { peers_.erase(gone); });
-  peers_.insert(peer);
-  peer->begin();
 }
 
 void Daemon::open_port() {
   UniqueFd fd = open_device(options_.port);
-  if (fd)
-    add_peer(std::move(fd), true);
-  else
+  if (!fd) {
     loop_.after(kDeviceRetry, [this] { open_port(); });
+    return;
+  }
+  port_ = std::make_shared<Peer>(
+      loop_, std::move(fd), true,
+      [this](const std::shared_ptr<Peer>& from, Request request) {
+        take(from, std::move(request));
+      },
+      [](const std::shared_ptr<Peer>&) {});  // a device never closes
+  port_->begin();
 }
 
 void Daemon::open_stream_port() {

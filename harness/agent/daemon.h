@@ -4,7 +4,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "harness/agent/children.h"
@@ -12,6 +11,7 @@
 #include "harness/agent/heartbeat.h"
 #include "harness/agent/kernel_log.h"
 #include "harness/agent/line_protocol.h"
+#include "harness/agent/line_server.h"
 #include "harness/agent/loop.h"
 #include "harness/agent/peer.h"
 #include "harness/agent/probes.h"
@@ -55,9 +55,6 @@ class Daemon {
   void add_verbs();
   void add_health_verbs();
 
-  void listen();
-  void accept_all();
-  void add_peer(UniqueFd fd, bool device);
   void open_port();
   void open_stream_port();
   void take(const std::shared_ptr<Peer>& peer, Request request);
@@ -71,10 +68,10 @@ class Daemon {
   Loop loop_;
   UniqueFd signals_;  // before whatever starts a thread
   std::map<std::string, Verb, std::less<>> verbs_;
-  std::set<std::shared_ptr<Peer>> peers_;
-  UniqueFd listener_;
   Children children_;
   GuestLink guest_;
+  Listener listener_;
+  std::shared_ptr<Peer> port_;
   Probes probes_;
   KernelLog kernel_log_;
   Heartbeat heartbeat_;

@@ -87,7 +87,10 @@ void Peer::send(std::string_view line) {
 void Peer::write_some() {
   std::size_t done = 0;
   while (done < outbox_.size()) {
-    const ssize_t count = ::write(fd_.get(), outbox_.data() + done, outbox_.size() - done);
+    const char* rest = outbox_.data() + done;
+    const std::size_t size = outbox_.size() - done;
+    const ssize_t count =
+        device_ ? ::write(fd_.get(), rest, size) : ::send(fd_.get(), rest, size, MSG_NOSIGNAL);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) {
       if (errno != EAGAIN && !device_) {

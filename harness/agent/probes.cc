@@ -25,10 +25,10 @@ extern "C" {
 #include <xen/xen.h>
 #include <xencall.h>
 #include <xenforeignmemory.h>
-#include <xentoollog.h>
 }
 
 #include "harness/agent/line_protocol.h"
+#include "harness/agent/quiet_logger.h"
 
 namespace displif_cts::agent {
 namespace {
@@ -59,12 +59,6 @@ enum DomainFlag : std::uint32_t {
   kBlocked = 1u << 4,
 };
 constexpr unsigned kShutdownShift = 16;
-
-xentoollog_logger* quiet_logger() {
-  static auto* const logger =
-      reinterpret_cast<xentoollog_logger*>(xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0));
-  return logger;
-}
 
 // Every libxenctrl.so.* in the places where libraries are, newest name first.
 std::vector<std::string> find_libxenctrl() {

@@ -7,21 +7,15 @@
 
 extern "C" {
 #include <libxenvchan.h>
-#include <xentoollog.h>
 }
+
+#include "harness/agent/quiet_logger.h"
 
 namespace displif_cts::agent {
 namespace {
 
 // Each way; pages of dom0. A whole answer of most verbs, a module in some hundred turns.
 constexpr std::size_t kRingSize = 64 * 1024;
-
-// The libraries' default logger writes every refused attempt to stderr, in a guest the console.
-xentoollog_logger* quiet_logger() {
-  static auto* const logger =
-      reinterpret_cast<xentoollog_logger*>(xtl_createlogger_stdiostream(stderr, XTL_CRITICAL, 0));
-  return logger;
-}
 
 }  // namespace
 

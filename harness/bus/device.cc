@@ -27,6 +27,38 @@ bool present(const xen::StoreAccess& store, const std::string& path) {
 
 }  // namespace
 
+void create_device(xen::Store& store, const DeviceConfig& config) {
+  const DevicePaths paths = device_paths(config.frontend, config.backend, config.dev_id);
+  const std::vector<NodeWrite> nodes = compose_nodes(config);
+  store.transaction([&](xen::Transaction& transaction) {
+    for (const std::string* path : {&paths.libxl, &paths.backend, &paths.frontend}) {
+      if (present(transaction, *path)) throw xen::Error("creating a device", *path, EEXIST);
+    }
+    for (const NodeWrite& node : nodes) write_node(transaction, node);
+  });
+}
+
+bool begin_removal(xen::Store& store, const DevicePaths& paths, RemoveOrder order) {
+  return store.transaction([&](xen::Transaction& transaction) {
+    if (order == RemoveOrder::forced) transaction.remove_with_empty_parents(paths.frontend);
+    const std::optional<std::string> state = transaction.read(paths.backend + "/state");
+    if (!state) return false;
+    transaction.write(paths.backend + "/online", "0");
+    if (parse_state(*state) != State::closed) {
+      transaction.write(paths.backend + "/state", print(State::closing));
+    }
+    return true;
+  });
+}
+
+void destroy_device(xen::Store& store, const DevicePaths& paths) {
+  store.transaction([&](xen::Transaction& transaction) {
+    transaction.remove_with_empty_parents(paths.frontend);
+    transaction.remove_with_empty_parents(paths.libxl);
+    transaction.remove_with_empty_parents(paths.backend);
+  });
+}
+
 DeviceInstance::DeviceInstance(xen::Store store, DeviceConfig config)
     : store_(std::move(store)),
       config_(std::move(config)),
@@ -36,7 +68,7 @@ DeviceInstance::DeviceInstance(xen::Store store, DeviceConfig config)
     throw std::invalid_argument("a display device with " +
                                 std::to_string(config_.connectors.size()) + " connectors");
   }
-  create();
+  create_device(store_, config_);
 }
 
 DeviceInstance::~DeviceInstance() {
@@ -46,16 +78,6 @@ DeviceInstance::~DeviceInstance() {
     destroy();
   } catch (const std::exception&) {  // XenStore is gone: so are the nodes
   }
-}
-
-void DeviceInstance::create() {
-  const std::vector<NodeWrite> nodes = compose_nodes(config_);
-  store_.transaction([&](xen::Transaction& transaction) {
-    for (const std::string* path : {&paths_.libxl, &paths_.backend, &paths_.frontend}) {
-      if (present(transaction, *path)) throw xen::Error("creating a device", *path, EEXIST);
-    }
-    for (const NodeWrite& node : nodes) write_node(transaction, node);
-  });
 }
 
 std::string DeviceInstance::path(Side side, std::string_view name) const {
@@ -128,19 +150,6 @@ std::optional<std::string> DeviceInstance::await_node(Side side, std::string_vie
   return value;
 }
 
-bool DeviceInstance::begin_removal(RemoveOrder order) {
-  return store_.transaction([&](xen::Transaction& transaction) {
-    if (order == RemoveOrder::forced) transaction.remove_with_empty_parents(paths_.frontend);
-    const std::optional<std::string> state = transaction.read(paths_.backend + "/state");
-    if (!state) return false;
-    transaction.write(paths_.backend + "/online", "0");
-    if (parse_state(*state) != State::closed) {
-      transaction.write(paths_.backend + "/state", print(State::closing));
-    }
-    return true;
-  });
-}
-
 void DeviceInstance::remove_frontend() { store_.remove(paths_.frontend); }
 
 void DeviceInstance::discard() {
@@ -152,11 +161,7 @@ void DeviceInstance::discard() {
 }
 
 void DeviceInstance::destroy() {
-  store_.transaction([&](xen::Transaction& transaction) {
-    transaction.remove_with_empty_parents(paths_.frontend);
-    transaction.remove_with_empty_parents(paths_.libxl);
-    transaction.remove_with_empty_parents(paths_.backend);
-  });
+  destroy_device(store_, paths_);
   frontend_watch_.reset();
   backend_watch_.reset();
   destroyed_ = true;

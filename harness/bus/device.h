@@ -31,6 +31,17 @@ enum class RemoveOrder {
   forced,  // as after a timeout or with force: the frontend's nodes go first, unasked
 };
 
+// The tool stack's steps, on whichever connection may take them. All throw xen::Error.
+// All nodes, in one transaction; EEXIST when the device is there.
+void create_device(xen::Store& store, const DeviceConfig& config);
+// The first half of a removal (libxl_device.c, libxl__initiate_device_generic_remove): forced, the
+// frontend's nodes go; then the backend gets online = 0 and, unless it is Closed, state Closing.
+// False: the backend's state node was already gone.
+bool begin_removal(xen::Store& store, const DevicePaths& paths, RemoveOrder order);
+// The second half (libxl__device_destroy): removes the frontend's directory, libxl's record and the
+// backend's, each with the parents that become empty.
+void destroy_device(xen::Store& store, const DevicePaths& paths);
+
 class DeviceInstance {
  public:
   // Creates all nodes in one transaction. Throws std::invalid_argument for a device without
@@ -77,17 +88,16 @@ class DeviceInstance {
   // Waits for a node; returns its value.
   std::optional<std::string> await_node(Side side, std::string_view name, xen::Deadline deadline);
 
-  // The first half of a removal (libxl_device.c, libxl__initiate_device_generic_remove): forced,
-  // the frontend's nodes go; then the backend gets online = 0 and, unless it is Closed, state
-  // Closing. False: the backend's state node was already gone.
-  bool begin_removal(RemoveOrder order = RemoveOrder::polite);
+  // As the function above.
+  bool begin_removal(RemoveOrder order = RemoveOrder::polite) {
+    return bus::begin_removal(store_, paths_, order);
+  }
   // Only the frontend's directory.
   void remove_frontend();
   // All three directories, without the parents that become empty: what a test leaves behind does
   // not have to look as if the tool stack had been there.
   void discard();
-  // The second half (libxl__device_destroy): removes the frontend's directory, libxl's record and
-  // the backend's, each with the parents that become empty.
+  // As destroy_device(); the instance is over.
   void destroy();
   // Both with the wait for the backend's Closed in between, as libxl does. False: the backend did
   // not close in time; the nodes are gone all the same.
@@ -96,7 +106,6 @@ class DeviceInstance {
   bool exists() const;  // libxl's record, or either side's directory
 
  private:
-  void create();
   void observe(Side side);
 
   xen::Store store_;

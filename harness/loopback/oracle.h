@@ -7,40 +7,25 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
-#include <mutex>
-#include <set>
-#include <string>
-#include <thread>
-#include <vector>
+#include <optional>
 
-#include "harness/agent/line_protocol.h"
-#include "harness/loopback/fd.h"
+#include "harness/agent/line_server.h"
 #include "harness/loopback/host.h"
 
 namespace displif_cts::loopback {
 
 class Oracle {
  public:
-  // Listens at `socket`, which must not exist. `guest`: the domain that `hello` names. Throws
-  // std::system_error.
+  // Listens at `socket`. `guest`: the domain that `hello` names. Throws std::system_error.
   Oracle(Host& host, const std::filesystem::path& socket, xen::DomId guest);
-  ~Oracle();  // ends all conversations and removes the socket
 
  private:
-  void accept();
-  void converse(int fd);
-  Json answer(const agent::Request& request) const;
-  std::filesystem::path screen_path() const;
+  std::optional<Json> answer(const agent::Request& request) const;
 
   Host& host_;
-  std::filesystem::path path_;
+  std::filesystem::path screen_;
   xen::DomId guest_;
-  Fd listener_;
-  std::mutex mutex_;
-  std::set<int> open_;
-  std::vector<std::thread> threads_;
-  std::thread thread_;
+  agent::LineServer server_;
 };
 
 }  // namespace displif_cts::loopback
