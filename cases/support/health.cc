@@ -167,7 +167,8 @@ class AgentHealth : public runner::HealthProbe {
         {fmt::format("at most {} in use, as before the case", baseline)},
         now <= baseline
             ? fmt::format("{} in use", now)
-            : fmt::format("{} in use: {}", now, answer.value("list", Json::array()).dump()));
+            : fmt::format("{} in use: {}", now, answer.value("list", Json::array()).dump()),
+        true);
   }
 
   void record_state(trace::Recorder& recorder, const std::string& state, const std::string& reason,
