@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lab.cli_options import add_bed_options, add_gate_options, add_run_options, add_selection_options
+from lab.cli_options import add_bed_options, add_certify_options, add_gate_options, add_run_options, add_selection_options
 from lab.errors import INFRASTRUCTURE, USAGE, Stop, Terminated
 
 INTERRUPTED = 130
@@ -68,6 +68,11 @@ def make_parser() -> argparse.ArgumentParser:
                           help=f"{text}: a kernel tree or its drivers/gpu/drm/xen, modules (repeatable), or a kernel")
         gate.add_argument(f"--{side}-modules", type=Path, metavar="DIR", help="the modules of that kernel")
     add_gate_options(gate)
+    certify = commands.add_parser("certify", help="run the mandatory list, and seal the evidence in a bundle")
+    add_certify_options(certify)
+    verify = commands.add_parser("verify", help="does a bundle say what its own records say?")
+    verify.add_argument("bundle", metavar="BUNDLE", type=Path)
+    verify.add_argument("--key", type=Path, metavar="FILE", help="the maker's public key, for the signature")
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)
     commands.add_parser("doctor", help="look at this machine and say what is missing")
@@ -104,6 +109,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lab import cli_compare
 
         return getattr(cli_compare, arguments.command)(arguments)
+    if arguments.command in ("certify", "verify"):
+        from lab import cli_certify
+
+        return getattr(cli_certify, arguments.command)(arguments)
     if arguments.command == "expectations":
         from lab.cli_expectations import command
 

@@ -79,6 +79,24 @@ def add_gate_options(parser: argparse.ArgumentParser) -> None:
     _add_execution_options(parser)
 
 
+def add_certify_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--role", choices=("frontend", "backend"), default="frontend", help="what the peer is")
+    add_bed_options(parser)
+    parser.add_argument("--peer", metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER}, or {DEFAULT_BACKEND})")
+    parser.add_argument("--peer-command", metavar="CMD", help="the backend under test, for the shell; it is domain 0's")
+    _add_execution_options(parser)
+    parser.add_argument("--run", metavar="RUN", help="certify this recorded run; nothing is run")
+    parser.add_argument("--waivers", type=Path, metavar="FILE", help="YAML: a list of {case, verdict, reason, reference}")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="minisign's secret key")
+    parser.add_argument("--bundle", type=Path, metavar="FILE", help="where to write (default: bundle.tar in the run's folder)")
+    parser.add_argument("--make-list", action="store_true", help="write the mandatory list of the suite as it is now, and stop")
+
+
+def certify_options(arguments: argparse.Namespace) -> RunOptions:
+    """The whole suite: a selection would leave cases of the list out."""
+    return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None))
+
+
 def _bed_of(role: str, bed: str | None) -> str:
     wanted = "loopback" if role == "backend" else "qemu"
     if bed not in (None, wanted):

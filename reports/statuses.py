@@ -29,6 +29,7 @@ class Statuses:
     verdicts: tuple[str, ...]  # in rising strength
     about_peer: frozenset[str]
     bad: frozenset[str]
+    certify: dict[str, str]  # verdict -> accepted, stated, waivable, refused
     outcome_exit: dict[str, int]
     rows: dict[tuple[str, str], Row]
 
@@ -51,6 +52,7 @@ def statuses() -> Statuses:
         verdicts=tuple(table["verdicts"]),
         about_peer=frozenset(v for v, row in table["verdicts"].items() if row["peer"]),
         bad=frozenset(v for v, row in table["verdicts"].items() if row["bad"]),
+        certify={v: row["certify"] for v, row in table["verdicts"].items()},
         outcome_exit={outcome: row["exit"] for outcome, row in table["outcomes"].items()},
         rows=rows,
     )

@@ -1,0 +1,166 @@
+"""The sealed evidence of a certification run: what goes into the archive, and whether one says what its stream says."""
+from __future__ import annotations
+
+import calendar
+import hashlib
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Sequence
+
+from reports import archive, statement
+from reports.judge import Judged
+from reports.reader import StreamError
+from reports.statement import Waiver
+from reports.write import FILES, judged_stream, render
+
+SUMS, STREAM, LIST, WAIVERS, STATEMENT, ENVIRONMENT = (
+    "SHA256SUMS", "stream.jsonl", "list.txt", "waivers.yaml", "statement.json", "environment.json")
+REPORTS = "reports"
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _seconds(judged: Judged) -> int:
+    """The run's date, to which everything in the archive is dated."""
+    try:
+        return max(0, calendar.timegm(time.strptime(judged.date[:19], "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return 0
+
+
+def _derived(judged: Judged, folder: Path, mandatory: Sequence[str], waivers: Sequence[Waiver]) -> dict[str, bytes]:
+    """All that follows from the stream, its artifacts, the list and the waivers."""
+    run = judged.run
+    environment = {"run": {key: value for key, value in run.run.items() if key not in ("v", "t", "seq", "ns")}, "env": run.env}
+    made = statement.make(judged, mandatory, waivers)
+    return {
+        ENVIRONMENT: json.dumps(environment, indent=1, sort_keys=True).encode() + b"\n",
+        STATEMENT: statement.dump(made), "statement.txt": statement.text(made).encode(errors="replace"),
+        **{f"{REPORTS}/{file}": render(judged, form, folder).encode(errors="replace") for form, file in FILES.items()},
+    }
+
+
+def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver]) -> tuple[bytes, dict[str, object]]:
+    """The archive's bytes and the statement in it. Raises StreamError when the run's files cannot be read."""
+    folder = judged.run.path.parent
+    try:
+        members = {STREAM: judged.run.path.read_bytes()}
+        for case in judged.run.cases.values():
+            for artifact in case.artifacts:
+                path = (folder / artifact["path"]).resolve()
+                if path.is_relative_to(folder.resolve()):
+                    members[str(path.relative_to(folder.resolve()))] = path.read_bytes()
+    except OSError as error:
+        raise StreamError(f"{error.filename}: {error.strerror}") from error
+    members[LIST] = "".join(f"{case}\n" for case in mandatory).encode()
+    members[WAIVERS] = statement.dump_waivers(waivers).encode()
+    members |= _derived(judged, folder, mandatory, waivers)
+    members[SUMS] = "".join(f"{_hash(members[name])}  {name}\n" for name in sorted(members)).encode()
+    return archive.canonical(members, _seconds(judged)), json.loads(members[STATEMENT])
+
+
+@dataclass
+class Verification:
+    """What was looked at, and each mismatch with its place."""
+
+    mismatches: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+    statement: dict[str, object] = field(default_factory=dict)
+    judged: Judged | None = None
+
+
+def verify(data: bytes, pinned: Sequence[str], commit: str, scratch: Path | None = None) -> Verification:
+    """`pinned`: hashes of the lists that this suite knows; `commit`: the suite that verifies."""
+    found = Verification()
+    try:
+        members, seconds = archive.members_of(data)
+    except archive.ArchiveError as error:
+        found.mismatches.append(f"the archive: {error}")
+        return found
+    found.checked.append(f"{len(members)} members in the canonical form")
+    _check_sums(members, found)
+    lacking = [name for name in (STREAM, LIST, WAIVERS, STATEMENT, ENVIRONMENT) if name not in members]
+    found.mismatches.extend(f"{name}: it is missing" for name in lacking)
+    if lacking:
+        return found
+    mandatory = members[LIST].decode(errors="replace").splitlines()
+    if statement.list_hash(mandatory) not in pinned:
+        found.mismatches.append(f"{LIST}: its hash {statement.list_hash(mandatory)} is none of the suite's lists")
+    else:
+        found.checked.append("the list of mandatory cases by its hash")
+    with tempfile.TemporaryDirectory(prefix="displif-cts-verify-", dir=scratch) as name:
+        _check_contents(members, mandatory, seconds, commit, Path(name), found)
+    return found
+
+
+def _check_sums(members: dict[str, bytes], found: Verification) -> None:
+    sums: dict[str, str] = {}
+    for number, line in enumerate(members.get(SUMS, b"").decode(errors="replace").splitlines(), 1):
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 64:
+            found.mismatches.append(f"{SUMS}, line {number}: no checksum")
+        sums[name] = digest
+    for name in sorted(members.keys() - {SUMS} | sums.keys()):
+        if name not in sums:
+            found.mismatches.append(f"{name}: {SUMS} does not have it")
+        elif name not in members:
+            found.mismatches.append(f"{name}: {SUMS} has it, the archive does not")
+        elif _hash(members[name]) != sums[name]:
+            found.mismatches.append(f"{name}: its sha256 is {_hash(members[name])}, {SUMS} has {sums[name]}")
+    found.checked.append(f"{len(sums)} checksums")
+
+
+def _check_contents(members: dict[str, bytes], mandatory: Sequence[str], seconds: int, commit: str, folder: Path, found: Verification) -> None:
+    """Everything that follows from the stream is made again, and compared."""
+    for name, data in members.items():
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            found.mismatches.append(f"{name}: its name leads out of the archive")
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    try:
+        waivers = statement.parse_waivers(members[WAIVERS].decode(errors="replace"), WAIVERS)
+    except statement.WaiverError as error:
+        found.mismatches.append(str(error))
+        return
+    judged = found.judged = judged_stream(folder / STREAM)
+    found.mismatches.extend(f"{STREAM}: {text}" for text in judged.trouble)
+    if _seconds(judged) != seconds:
+        found.mismatches.append("the archive: its members are not dated as the run is")
+    found.checked.append(f"{len(judged.results)} verdicts, from their checks")
+    _check_artifacts(judged, members, found)
+    made = _derived(judged, folder, mandatory, waivers)
+    found.statement = json.loads(made[STATEMENT])
+    other_suite = found.statement["suite"]["commit"] != commit  # type: ignore[index]
+    for name, data in sorted(made.items()):
+        if members.get(name) == data:
+            continue
+        if other_suite and name.startswith(f"{REPORTS}/"):
+            found.notes.append(f"{name}: made by another version of the suite; not compared")
+        else:
+            found.mismatches.append(f"{name}: it does not say what {STREAM} says" + _first_line(members.get(name, b""), data))
+    allowed = {*made, SUMS, STREAM, LIST, WAIVERS, *(artifact["path"] for case in judged.run.cases.values() for artifact in case.artifacts)}
+    found.mismatches.extend(f"{name}: nothing in {STREAM} speaks of it" for name in sorted(members.keys() - allowed))
+    found.checked.append("statement, environment and reports, made again from the stream")
+
+
+def _check_artifacts(judged: Judged, members: dict[str, bytes], found: Verification) -> None:
+    for case in judged.run.cases.values():
+        for artifact in case.artifacts:
+            data = members.get(artifact["path"])
+            if data is None or _hash(data) != artifact["sha256"]:
+                found.mismatches.append(f"{artifact['path']}: " + ("it is missing" if data is None else f"its hash is not the one in {STREAM}"))
+
+
+def _first_line(was: bytes, now: bytes) -> str:
+    for number, (a, b) in enumerate(zip(was.splitlines(), now.splitlines()), 1):
+        if a != b:
+            return f": line {number} is {a[:120].decode(errors='replace').strip()!r}, not {b[:120].decode(errors='replace').strip()!r}"
+    return ": it is cut off, or has more"
