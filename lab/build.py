@@ -104,6 +104,17 @@ def build(preset: str, targets: Sequence[str] = (), anew: bool = False) -> Path:
     return folder
 
 
+def build_configured(preset: str, targets: Sequence[str], settings: Sequence[str]) -> Path:
+    """As build(), configured with `settings` (-DNAME=VALUE), which may differ from the last time's."""
+    folder = ROOT / "build" / preset
+    with _locked(folder):
+        log = folder / "build.log"
+        log.unlink(missing_ok=True)
+        _step(["cmake", "--preset", preset, *settings], log, "configuring the build")
+        _step(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1), "--target", *targets], log, "the build")
+    return folder
+
+
 def _build_locked(folder: Path, preset: str, targets: Sequence[str]) -> None:
     log = folder / "build.log"
     log.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lab.cli_options import add_bed_options, add_certify_options, add_gate_options, add_run_options, add_selection_options
+from lab.cli_options import add_bed_options, add_certify_options, add_fuzz_options, add_gate_options, add_run_options, add_selection_options
 from lab.errors import INFRASTRUCTURE, USAGE, Stop, Terminated
 
 INTERRUPTED = 130
@@ -45,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=("bed", "loopback"), help="bed: restores, cases per minute, template build; "
                        "loopback: round trips, connection, mappings, each against a baseline of the same run")
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
+    add_fuzz_options(commands.add_parser("fuzz", help="look for what nobody thought of"))
     report = commands.add_parser("report", help="make reports again from a stream")
     report.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")
     report.add_argument("--format", choices=("human", "html", "junit", "ktap", "lava", "sarif", "markdown", "all"), default="human")
@@ -95,6 +96,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return command(arguments)
     if arguments.command == "selftest":
         from lab.selftest import command
+
+        return command(arguments)
+    if arguments.command == "fuzz":
+        from lab.fuzz import command
 
         return command(arguments)
     if arguments.command == "bench":

@@ -97,6 +97,20 @@ def certify_options(arguments: argparse.Namespace) -> RunOptions:
     return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None))
 
 
+def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="a target (`list` prints them), or `triage`")
+    parser.add_argument("inputs", metavar="INPUT", nargs="*", help="for triage: inputs that found something")
+    parser.add_argument("--time", type=float, metavar="SECONDS", help="how long (default: 60)")
+    parser.add_argument("--runs", type=_positive, metavar="N", help="how many executions, instead of a time")
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at once (default: 1)")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="start from these inputs, and keep what is new there "
+                        "(default: the committed ones, left as they are)")
+    parser.add_argument("--unmask", action="append", default=[], metavar="NAME", help="report this known finding; all: every one")
+    parser.add_argument("--coverage", action="store_true", help="print the lines that the corpus reaches, and stop")
+    parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under out/)")
+
+
 def _bed_of(role: str, bed: str | None) -> str:
     wanted = "loopback" if role == "backend" else "qemu"
     if bed not in (None, wanted):

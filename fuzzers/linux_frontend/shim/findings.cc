@@ -1,0 +1,127 @@
+#include "fuzzers/linux_frontend/shim/findings.h"
+
+#include <sanitizer/common_interface_defs.h>
+
+#include <array>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace displif_cts::shim {
+
+bool g_verbose = false;
+
+namespace {
+
+constexpr auto kCount = static_cast<std::size_t>(Known::count);
+
+constexpr std::array<KnownFinding, kCount> kKnown{{
+    {"fb-status-below-errno",
+     "a status below -4095 to FB_ATTACH or to an import's DBUF_CREATE is taken for a pointer",
+     "such statuses are raised to -4095"},
+    {"response-index-far", "rsp_prod far ahead: as many loops in the interrupt handler",
+     "rsp_prod stays within 4096 of what the frontend has consumed"},
+    {"event-index-far", "in_prod far ahead: as many loops in the interrupt handler",
+     "in_prod stays within 4096 of in_cons"},
+    {"event-before-connected",
+     "a flip event between the backend's and the frontend's Connected finds no pipeline",
+     "events are not notified before the frontend is Connected"},
+    {"event-while-disconnecting", "a flip event while the frontend disconnects finds no device",
+     "events are not notified while the frontend is Reconfiguring"},
+    {"close-while-waiting", "the channels are freed under a call that waits for a response",
+     "the backend closes, and the device goes, only when no call waits"},
+    {"reconnect-with-other-connectors",
+     "an old device is torn down by the new connection's number of connectors",
+     "the number of connectors stays while a file of an old device is open"},
+    {"removed-while-held",
+     "a device that is removed while a client holds it leaves the client's device without its "
+     "owner",
+     "clients close their files before a device is removed"},
+    {"buffer-freed-twice",
+     "a buffer whose creation lacks grants or memory is freed twice, and reference 0 is ended",
+     "grants do not run out, and the buffer's tables get their memory"},
+    {"zero-sized-buffer", "a size that overflows to 0 makes a buffer without memory",
+     "clients do not ask for such sizes"},
+    {"init-failure-frees-twice",
+     "a failure behind the DRM device's allocation frees the driver's data twice",
+     "DRM's own calls do not fail while a device connects"},
+    {"channels-leak",
+     "channels are not freed when their creation fails halfway, or when a device goes before "
+     "Connected",
+     "channels, their memory and their grants that are left are not reported, their interrupts not "
+     "delivered"},
+    {"object-leaks",
+     "buffer objects are not freed when their creation fails, nor the handles of a mapping that "
+     "cannot be undone",
+     "memory that these leave behind is not reported"},
+    {"directory-freed-while-mapped",
+     "a page directory's memory is freed while the backend has it mapped", "it is not reported"},
+}};
+
+std::array<bool, kCount> g_masked{};
+
+void vfinding(const char* name, const char* format, va_list arguments) {
+  std::fprintf(stderr, "FINDING %s: ", name);
+  std::vfprintf(stderr, format, arguments);
+  std::fprintf(stderr, "\n");
+  __sanitizer_print_stack_trace();
+  std::fflush(stderr);
+  std::abort();
+}
+
+}  // namespace
+
+std::span<const KnownFinding> known_findings() { return kKnown; }
+
+bool masked(Known finding) { return g_masked[static_cast<std::size_t>(finding)]; }
+
+void read_masks() {
+  const char* text = std::getenv("DISPLIF_FUZZ_MASK");
+  std::string_view rest = text == nullptr ? "all" : text;
+  if (rest == "all" || rest == "none") {
+    g_masked.fill(rest == "all");
+    return;
+  }
+  g_masked.fill(false);
+  while (!rest.empty()) {
+    const std::size_t end = rest.find(',');
+    const std::string_view name = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    std::size_t at = 0;
+    while (at < kCount && kKnown[at].name != name) ++at;
+    if (at == kCount) {
+      std::fprintf(stderr, "DISPLIF_FUZZ_MASK: there is no known finding '%.*s'\n",
+                   static_cast<int>(name.size()), name.data());
+      std::exit(2);
+    }
+    g_masked[at] = true;
+  }
+}
+
+void finding(const char* name, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vfinding(name, format, arguments);
+  va_end(arguments);
+  std::abort();
+}
+
+void finding_unless(Known known, const char* format, ...) {
+  if (masked(known)) return;
+  va_list arguments;
+  va_start(arguments, format);
+  vfinding(kKnown[static_cast<std::size_t>(known)].name.data(), format, arguments);
+  va_end(arguments);
+}
+
+void say(const char* format, ...) {
+  if (!g_verbose) return;
+  va_list arguments;
+  va_start(arguments, format);
+  std::vfprintf(stderr, format, arguments);
+  std::fputc('\n', stderr);
+  va_end(arguments);
+}
+
+}  // namespace displif_cts::shim

@@ -1,0 +1,51 @@
+// The bound on loops that make no call of the shim: the driver's files are compiled with comparison
+// tracing, so each turn of a loop over something that the other side chose passes here.
+#include <sanitizer/common_interface_defs.h>
+
+#include <atomic>
+#include <cstdio>
+
+#include "fuzzers/linux_frontend/shim/findings.h"
+#include "fuzzers/linux_frontend/shim/kernel_model.h"
+
+namespace displif_cts::shim {
+namespace {
+
+// Linux's driver has loops over pages of a buffer and over slots of a ring: well below.
+constexpr std::uint32_t kMostTurns = 1'000'000;
+
+std::uint32_t g_turns = 0;
+
+[[gnu::noinline]] void too_many(void* pc) {
+  char where[512] = "";
+  __sanitizer_symbolize_pc(pc, "%f at %S", where, sizeof(where));
+  g_turns = 0;
+  finding("endless-loop", "more than %u comparisons without a call of the kernel, the last in %s",
+          kMostTurns, where);
+}
+
+[[gnu::always_inline]] inline void turn(void* pc) {
+  if (__builtin_expect(++g_turns > kMostTurns, 0)) too_many(pc);
+}
+
+}  // namespace
+
+void loop_reset() { g_turns = 0; }
+
+}  // namespace displif_cts::shim
+
+// The linker leads the driver's calls here (-Wl,--wrap); with libFuzzer they go on to it.
+#define DISPLIF_TRACE(name, type)                                  \
+  extern "C" void __real_##name(type, type) __attribute__((weak)); \
+  extern "C" void __wrap_##name(type a, type b) {                  \
+    displif_cts::shim::turn(__builtin_return_address(0));          \
+    if (__real_##name != nullptr) __real_##name(a, b);             \
+  }
+DISPLIF_TRACE(__sanitizer_cov_trace_cmp1, std::uint8_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_cmp2, std::uint16_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_cmp4, std::uint32_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_cmp8, std::uint64_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_const_cmp1, std::uint8_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_const_cmp2, std::uint16_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_const_cmp4, std::uint32_t)
+DISPLIF_TRACE(__sanitizer_cov_trace_const_cmp8, std::uint64_t)

@@ -1,0 +1,51 @@
+"""Builds fuzz targets with clang, and fetches the driver's source where one needs it."""
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.build import ROOT, build_configured
+from lab.errors import INFRASTRUCTURE, Stop
+from lab.kernel.source import stock_driver_source
+from lab.progress import Progress
+from lab.qemu.errors import BedError
+
+from .targets import Target
+
+COMPILER = "clang++-14"  # CMakePresets.json
+NEED = 64 << 20  # octets: a build and a short run
+INPUT_TOOL = "displif-fuzz-input"
+
+
+@dataclass(frozen=True)
+class Built:
+    folder: Path
+    target: Target
+
+    @property
+    def program(self) -> Path:
+        return self.folder / self.target.folder / self.target.program
+
+    @property
+    def tool(self) -> Path:
+        return self.folder / "fuzzers" / "input" / INPUT_TOOL
+
+
+def _driver_source(progress: Progress) -> Path:
+    try:
+        return stock_driver_source(progress=progress.bed)
+    except BedError as error:
+        raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
+
+
+def build_target(target: Target, progress: Progress, preset: str = "fuzz") -> Built:
+    if not shutil.which(COMPILER):
+        raise Stop(INFRASTRUCTURE, f"{COMPILER} is not installed: the fuzz targets are built with clang",
+                   "sudo apt-get install --no-install-recommends clang-14 libclang-rt-14-dev llvm-14")
+    if shutil.disk_usage(ROOT).free < NEED:
+        raise Stop(INFRASTRUCTURE, f"no space to build in {ROOT}", "free some, or move the tree")
+    settings = [f"-DDISPLIF_CTS_LINUX_SOURCE={_driver_source(progress)}"]
+    with progress.phase("build", f"{target.program}, preset {preset}"):
+        folder = build_configured(preset, [target.program, INPUT_TOOL], settings)
+    return Built(folder, target)

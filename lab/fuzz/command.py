@@ -1,0 +1,102 @@
+"""The command: a run of a target with its corpus, its findings and their summary."""
+from __future__ import annotations
+
+import argparse
+import subprocess
+import time
+from pathlib import Path
+
+from lab.build import ROOT
+from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.progress import Progress
+
+from .builds import Built, build_target
+from .corpus import load, save
+from .coverage import report
+from .engine import Fuzzing, Settings, Totals, environment
+from .targets import TARGETS, Target, find_target
+from .triage import triage
+
+MAX_JOBS = 64
+
+
+def main(arguments: argparse.Namespace) -> int:
+    progress = Progress()
+    if arguments.target == "triage":
+        return triage([Path(name) for name in arguments.inputs], progress)
+    if arguments.target == "list":
+        for target in TARGETS:
+            print(f"{target.name:<16} {target.what}")
+        return 0
+    target = find_target(arguments.target)
+    if arguments.inputs:
+        raise Stop(USAGE, f"unexpected: {' '.join(arguments.inputs)}", "inputs are for `fuzz triage`")
+    if not 1 <= arguments.jobs <= MAX_JOBS:
+        raise Stop(USAGE, f"--jobs {arguments.jobs}: 1 to {MAX_JOBS}")
+    if arguments.coverage:
+        return report(target, arguments.corpus or target.corpus, progress)
+    return _fuzz(target, arguments, progress)
+
+
+def mask_of(target: Target, unmask: list[str], known: list[str]) -> str:
+    """For DISPLIF_FUZZ_MASK. Raises Stop when a name is none."""
+    if "all" in unmask:
+        return "none"
+    for name in unmask:
+        if name not in known:
+            raise Stop(USAGE, f"--unmask {name}: no known finding of {target.name} has that name",
+                       f"known: {', '.join(known)}" if known else "this target has no known findings")
+    return ",".join(name for name in known if name not in unmask) or "none"
+
+
+def known_findings(built: Built) -> dict[str, str]:
+    """name -> what is not done, or not reported, while it is masked. The program says it itself."""
+    done = subprocess.run([str(built.program), "-help=1"], capture_output=True, text=True, check=False,
+                          env=environment("all") | {"DISPLIF_FUZZ_LIST": "1"})
+    lines = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 2]
+    return {name: avoided for name, _, avoided in lines}
+
+
+def _out_folder(target: Target, out: Path | None) -> Path:
+    folder = out or ROOT / "out" / f"fuzz-{target.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        folder.mkdir(parents=True, exist_ok=out is None)
+    except FileExistsError:
+        raise Stop(USAGE, f"--out {folder} exists", "name a folder that does not") from None
+    except OSError as error:
+        raise Stop(INFRASTRUCTURE, f"{folder} cannot be made: {error.strerror}") from None
+    return folder.resolve()
+
+
+def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
+    built = build_target(target, progress)
+    known = known_findings(built)
+    mask = mask_of(target, arguments.unmask, list(known))
+    folder = _out_folder(target, arguments.out)
+    corpus = folder / "corpus"
+    count = load(built, arguments.corpus or target.corpus, corpus, must_exist=arguments.corpus is None)
+    seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or 60.0
+    masked = [] if mask == "none" else mask.split(",")
+    print(f"target    {target.name}: {target.what}")
+    print(f"corpus    {count} inputs from {arguments.corpus or target.corpus}")
+    for name in masked:
+        print(f"masked    {name}: {known[name]}")
+    fuzzing = Fuzzing(built, Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, mask), folder, corpus, progress)
+    started = time.monotonic()
+    totals = fuzzing.run()
+    seconds_used = time.monotonic() - started
+    if arguments.corpus is not None:
+        kept = save(built, corpus, arguments.corpus, mask)
+        print(f"kept      {kept} inputs in {arguments.corpus}")
+    _summary(totals, seconds_used, folder)
+    return 1 if totals.found else 0
+
+
+def _summary(totals: Totals, seconds: float, folder: Path) -> None:
+    for key, found in sorted(totals.found.items(), key=lambda item: item[1].seconds):
+        print(f"finding   {key}: {found.finding.title()}; {found.times} times, first after {found.seconds:.0f} s")
+        print(f"          {found.input}")
+    print(f"{'FINDINGS' if totals.found else 'NO FINDINGS'}: {totals.runs} executions in {seconds:.0f} s "
+          f"({totals.runs / max(seconds, 0.001):.0f}/s), {totals.coverage} edges, {len(totals.found)} unique findings; {folder}")
+
+

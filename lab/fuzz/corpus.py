@@ -1,0 +1,80 @@
+"""Corpora: committed as text that people can read, handed to engines as binary inputs."""
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from lab.errors import INFRASTRUCTURE, USAGE, Stop
+
+from .builds import Built
+from .engine import environment
+
+
+def _tool(built: Built, *words: str | Path) -> None:
+    done = subprocess.run([str(built.tool), *map(str, words)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        first = done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"status {done.returncode}"
+        raise Stop(USAGE if done.returncode == 2 else INFRASTRUCTURE, first.removeprefix("displif-fuzz-input: "),
+                   "correct the input or take it out of the corpus" if done.returncode == 2 else "")
+
+
+def load(built: Built, given: Path, folder: Path, must_exist: bool = True) -> int:
+    """Copies the inputs of `given` into `folder`, as the engine reads them. Returns how many.
+
+    A folder that is not there yet is an empty corpus, unless it must exist.
+    """
+    folder.mkdir(parents=True)
+    if not given.is_dir():
+        if given.exists() or must_exist:
+            raise Stop(USAGE, f"{given} is no folder of inputs", "name a folder by --corpus")
+        return 0
+    if built.target.typed:
+        _tool(built, "pack", given, folder)
+    else:
+        for path in given.iterdir():
+            if path.is_file():
+                shutil.copy(path, folder / path.name)
+    return sum(1 for _ in folder.iterdir())
+
+
+def save(built: Built, corpus: Path, given: Path, mask: str) -> int:
+    """Adds to `given` what reaches more than it does, and nothing else. Returns how many inputs it has then."""
+    with tempfile.TemporaryDirectory(dir=corpus.parent) as name:
+        merged = Path(name) / "merged"
+        merged.mkdir()
+        done = subprocess.run([str(built.program), "-merge=1", str(merged), str(corpus)], capture_output=True, text=True,
+                              errors="replace", check=False, env=environment(mask), cwd=name)
+        if done.returncode != 0:
+            raise Stop(INFRASTRUCTURE, f"the corpus cannot be merged: {done.stderr.strip()[-300:]}")
+        try:
+            given.mkdir(parents=True, exist_ok=True)
+            for path in list(given.iterdir()):
+                if path.is_file():
+                    path.unlink()
+        except OSError as error:
+            raise Stop(INFRASTRUCTURE, f"{given}: {error.strerror}") from None
+        if built.target.typed:
+            _tool(built, "unpack", merged, given)
+        else:
+            for path in merged.iterdir():
+                shutil.copy(path, given / path.name)
+        return sum(1 for _ in given.iterdir())
+
+
+def print_input(built: Built, path: Path) -> str:
+    """As text. Raises Stop when it is none."""
+    done = subprocess.run([str(built.tool), "print", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Stop(USAGE, done.stderr.strip().removeprefix("displif-fuzz-input: "))
+    return done.stdout
+
+
+def pack_text(built: Built, text: str, folder: Path) -> Path:
+    """The binary form of an input's text, in `folder`."""
+    source, target = folder / "text", folder / "binary"
+    source.mkdir(exist_ok=True)
+    (source / "input.txt").write_text(text, encoding="utf-8")
+    _tool(built, "pack", source, target)
+    return target / "input"

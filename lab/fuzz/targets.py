@@ -1,0 +1,42 @@
+"""The fuzz targets: what is built, and where their committed corpora are."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.build import ROOT
+from lab.errors import USAGE, Stop
+
+CORPORA = ROOT / "fuzzers" / "corpus"
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    folder: str  # of its program in the build
+    what: str
+    driver: bool = False  # built from Linux's driver
+    typed: bool = True  # inputs are typed actions, committed as text
+    sources: tuple[str, ...] = ()  # of the code under test, as coverage names them
+
+    @property
+    def program(self) -> str:
+        return f"displif-fuzz-{self.name}"
+
+    @property
+    def corpus(self) -> Path:
+        return CORPORA / self.name
+
+
+TARGETS = (
+    Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True,
+           sources=("xen_drm_front", "xen-front-pgdir-shbuf")),
+)
+
+
+def find_target(name: str) -> Target:
+    for target in TARGETS:
+        if target.name == name:
+            return target
+    names = ", ".join(target.name for target in TARGETS)
+    raise Stop(USAGE, f"there is no fuzz target '{name}'", f"targets: {names}")
