@@ -44,9 +44,11 @@ XEN_COMMAND_LINE = (
     "dom0_max_vcpus=1 sched=null gnttab_max_frames=64 spec-ctrl=no xpti=no pv-l1tf=no bootscrub=0 cpufreq=none"
 )
 # For dom0 only, as it is not what is tested: no zeroing of every page, no security modules, no self-tests of ciphers.
+# The TSC is the host's, so programs read the clock without a system call. norandmaps: the emulator translates a program
+# again wherever else it is mapped.
 DOM0_COMMAND_LINE = (
     "console=hvc0 rdinit=/init init_on_alloc=0 lsm= audit=0 psi=0 mitigations=off noautogroup "
-    "cryptomgr.notests=1 swiotlb=4096 tsc=unstable"
+    "cryptomgr.notests=1 swiotlb=4096 tsc=reliable clocksource=tsc norandmaps"
 )
 
 # PR_SET_PDEATHSIG means the death of the *thread* that started the process. Instances are started from short-lived
