@@ -185,6 +185,7 @@ void FakeBackend::Service::create_device(const std::function<void(bus::DeviceCon
   config.backend = backend_;
   config.dev_id = device_;
   config.be_alloc = options_.be_alloc;
+  config.libxl_record = false;  // only `xl` reads it
   config.connectors.clear();
   for (const Connector& connector : options_.connectors) {
     config.connectors.push_back({connector.resolution, connector.unique_id});

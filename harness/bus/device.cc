@@ -31,7 +31,7 @@ void create_device(xen::Store& store, const DeviceConfig& config) {
   const DevicePaths paths = device_paths(config.frontend, config.backend, config.dev_id);
   const std::vector<NodeWrite> nodes = compose_nodes(config);
   store.transaction([&](xen::Transaction& transaction) {
-    for (const std::string* path : {&paths.libxl, &paths.backend, &paths.frontend}) {
+    for (const std::string* path : paths.written(config)) {
       if (present(transaction, *path)) throw xen::Error("creating a device", *path, EEXIST);
     }
     for (const NodeWrite& node : nodes) write_node(transaction, node);
@@ -153,8 +153,7 @@ std::optional<std::string> DeviceInstance::await_node(Side side, std::string_vie
 void DeviceInstance::remove_frontend() { store_.remove(paths_.frontend); }
 
 void DeviceInstance::discard() {
-  for (const std::string* path : {&paths_.frontend, &paths_.libxl, &paths_.backend})
-    store_.remove(*path);
+  for (const std::string* path : paths_.written(config_)) store_.remove(*path);
   frontend_watch_.reset();
   backend_watch_.reset();
   destroyed_ = true;

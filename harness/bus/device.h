@@ -94,7 +94,7 @@ class DeviceInstance {
   }
   // Only the frontend's directory.
   void remove_frontend();
-  // All three directories, without the parents that become empty: what a test leaves behind does
+  // All its directories, without the parents that become empty: what a test leaves behind does
   // not have to look as if the tool stack had been there.
   void discard();
   // As destroy_device(); the instance is over.

@@ -93,6 +93,11 @@ class Composer {
 
 }  // namespace
 
+std::vector<const std::string*> DevicePaths::written(const DeviceConfig& config) const {
+  if (config.libxl_record) return {&frontend, &libxl, &backend};
+  return {&frontend, &backend};
+}
+
 DevicePaths device_paths(xen::DomId frontend, xen::DomId backend, std::uint16_t dev_id) {
   const std::string kind(displif::node::kDevice);
   const std::string device = std::to_string(dev_id);

@@ -44,6 +44,8 @@ struct DevicePaths {
   std::string backend;   // /local/domain/0/backend/vdispl/1/0
   std::string libxl;     // /libxl/1/device/vdispl/0
 
+  // Those that a device has nodes below: the frontend's, libxl's if there is one, the backend's.
+  std::vector<const std::string*> written(const DeviceConfig& config) const;
   const std::string& of(Side side) const { return side == Side::frontend ? frontend : backend; }
 };
 

@@ -109,18 +109,18 @@ void StoreAccess::set_permissions(const std::string& path,
   }
 }
 
-bool StoreAccess::remove_with_empty_parents(const std::string& path) const {
-  if (!remove(path)) return false;
-  std::string parent = path;
+void StoreAccess::remove_with_empty_parents(const std::string& path) const {
+  std::string node = path;
   for (;;) {
-    const std::size_t slash = parent.rfind('/');
-    if (slash == std::string::npos || slash == 0) return true;
-    parent.erase(slash);
-    const std::optional<std::string> value = read(parent);
-    if (!value || !value->empty()) return true;
-    const auto children = directory(parent);
-    if (!children || !children->empty()) return true;
-    if (!remove(parent)) return true;
+    if (!xs_rm(handle_.get(), transaction_, node.c_str()) && errno != ENOENT)
+      throw Error("xs_rm", node, errno);
+    const std::size_t slash = node.rfind('/');
+    if (slash == std::string::npos || slash == 0) return;
+    node.erase(slash);
+    const auto children = directory(node);
+    if (!children || !children->empty()) return;
+    const std::optional<std::string> value = read(node);
+    if (!value || !value->empty()) return;
   }
 }
 

@@ -60,8 +60,8 @@ class StoreAccess {
   void set_permissions(const std::string& path, const std::vector<Permission>& list) const;
 
   // Removes `path`, then every parent that this leaves empty, as libxl does when a device goes
-  // (libxl_xshelp.c, libxl__xs_path_cleanup). False: there was no such node.
-  bool remove_with_empty_parents(const std::string& path) const;
+  // (libxl_xshelp.c, libxl__xs_path_cleanup).
+  void remove_with_empty_parents(const std::string& path) const;
 
  protected:
   StoreAccess(std::shared_ptr<xs_handle> handle, std::uint32_t transaction)
