@@ -51,8 +51,11 @@ Json Guest::await(const agent::Client::Ticket& ticket, const std::string& verb,
   // The agent says so itself when the limit is over.
   for (auto left = limit; left > kLook; left -= kLook) {
     if (auto answer = client_.poll(ticket, kLook)) return std::move(*answer);
-    const std::string log = client_.call("guest-log", {{"offset", "0"}}).value("text", "");
-    if (judge_log(log).worst != LogTrouble::crash) continue;
+    log_text_ += log_.more();
+    if (judge_log(log_text_).worst != LogTrouble::crash) {
+      log_text_.erase(0, log_text_.rfind('\n') + 1);  // the last line may not be whole yet
+      continue;
+    }
     if (auto answer = client_.poll(ticket, kLook)) return std::move(*answer);
     lost_ = fmt::format("the guest's kernel crashed, and `{}` was not answered", verb);
     recorder_.message(trace::Kind::guest, trace::Direction::none,

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cases/support/guest_log.h"
 #include "harness/agent/client.h"
 #include "harness/trace/json.h"
 #include "harness/trace/recorder.h"
@@ -105,6 +106,8 @@ class Guest {
 
   agent::Client& client_;
   trace::Recorder& recorder_;
+  GuestLog log_{client_};
+  std::string log_text_;
   std::string lost_;  // why the guest will not answer any more
 };
 

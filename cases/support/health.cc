@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "cases/requirements.gen.h"
+#include "cases/support/guest_log.h"
 #include "cases/support/kernel_log.h"
 #include "harness/agent/client.h"
 
@@ -51,10 +52,11 @@ std::string joined(const std::vector<std::string>& lines) {
 
 class AgentHealth : public runner::HealthProbe {
  public:
-  explicit AgentHealth(const runner::RunContext& run) : agent_(run.agent_socket), run_(run) {}
+  explicit AgentHealth(const runner::RunContext& run)
+      : agent_(run.agent_socket), guest_log_(agent_), run_(run) {}
 
   void baseline() override {
-    guest_log_ = count_of(agent_.call("guest-log", {{"offset", "end"}}), "next");
+    guest_log_.skip();
     own_log_ = count_of(agent_.call("klog", {{"offset", "end"}}), "next");
     grants_ = count_of(agent_.call("grants"), "in_use");
     ports_ = count_of(agent_.call("ports"), "in_use");
@@ -99,8 +101,7 @@ class AgentHealth : public runner::HealthProbe {
   // New lines of both logs go into the stream; what is wrong in the guest's comes back. Complaints
   // that the peer's descriptor knows are the monitor's.
   LogFinding read_logs(trace::Recorder& recorder) {
-    const Json answer = agent_.call("guest-log", {{"offset", std::to_string(guest_log_)}});
-    const std::string text = answer.value("text", "");
+    const std::string text = guest_log_.more();
     if (!text.empty())
       recorder.message(trace::Kind::log, trace::Direction::none,
                        Json{{"source", "guest kernel"}, {"text", text}});
@@ -181,8 +182,8 @@ class AgentHealth : public runner::HealthProbe {
   }
 
   agent::Client agent_;
+  GuestLog guest_log_;
   const runner::RunContext& run_;
-  std::uint64_t guest_log_ = 0;
   std::uint64_t own_log_ = 0;
   std::uint64_t grants_ = 0;
   std::uint64_t ports_ = 0;
