@@ -73,7 +73,7 @@ Args mode_args(const GuestConnector& connector) {
 
 fake_backend::Options small_connectors(std::size_t count) {
   static constexpr std::array<displif::Resolution, 4> kResolutions{
-      {{400, 300}, {320, 240}, {256, 192}, {512, 384}}};
+      {{240, 180}, {200, 150}, {160, 120}, {320, 240}}};
   fake_backend::Options options;
   options.connectors.clear();
   for (std::size_t i = 0; i < count; ++i)

@@ -76,14 +76,14 @@ FRONTEND_CASE(BackendRestarts,
 
 FRONTEND_CASE(ReconnectsManyTimes,
               {.id = "frontend.recovery.many-times",
-               .title = "Ten connections after each other all work, and leave nothing behind.",
+               .title = "Six connections after each other all work, and leave nothing behind.",
                .requirements = of(req::recovery_reconnects, req::health_grants_released,
                                   req::health_event_channels_released),
                .timeout = seconds(60)}) {
   const std::uint64_t grants_before = guest_grants();
   const std::uint64_t ports_before = guest_ports();
   FakeBackend& backend = connect();
-  constexpr unsigned kTimes = 10;
+  constexpr unsigned kTimes = 6;
   for (unsigned time = 1; time < kTimes; ++time) {
     backend.shutdown();
     require(check_awaited(req::recovery_reconnects,

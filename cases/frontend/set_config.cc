@@ -82,7 +82,7 @@ std::vector<std::pair<CaseSpec, unsigned>> picture_specs() {
 
 FRONTEND_CASES(Pictures, unsigned, picture_specs()) {
   if (peer().max_connectors < param) GTEST_SKIP() << "the peer has fewer connectors";
-  const auto options = param == 1 ? fake_backend::Options{} : small_connectors(param);
+  const auto options = param == 1 ? small_screen() : small_connectors(param);
   FakeBackend& backend = connect(options);
   guest.open();
   std::vector<Picture> pictures;

@@ -49,6 +49,12 @@ void FrontendCase::await_gone(const bus::DevicePaths& paths) {
   }
 }
 
+fake_backend::Options FrontendCase::small_screen() {
+  fake_backend::Options options;
+  options.connectors.at(0).resolution = {320, 240};
+  return options;
+}
+
 FakeBackend& FrontendCase::create_device(fake_backend::Options options) {
   const auto id = static_cast<std::uint16_t>(run().first_device + devices_.size());
   devices_.push_back(

@@ -48,11 +48,14 @@ class FrontendCase : public JudgingCase {
 
   // --- arrangement ------------------------------------------------------------------------------
 
+  // One connector that is quick to draw, 75 pages: an emulated machine copies slowly. What depends
+  // on size has cases of its own, up to 8100 pages.
+  static fake_backend::Options small_screen();
   // A new device, created as the tool stack does and not served yet. The case may have several,
   // with ids that no other case of the run uses. All are removed at the end.
-  FakeBackend& create_device(fake_backend::Options options = {});
+  FakeBackend& create_device(fake_backend::Options options = small_screen());
   // A new device, served, and connected. If the peer does not connect, that fails the case.
-  FakeBackend& connect(fake_backend::Options options = {});
+  FakeBackend& connect(fake_backend::Options options = small_screen());
   // Options with `count` connectors, each of another resolution so that they cannot be mixed up.
   static fake_backend::Options with_connectors(std::size_t count);
 

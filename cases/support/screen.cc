@@ -26,8 +26,8 @@ std::vector<std::byte> png_of_xrgb8888(std::span<const std::byte> pixels, std::u
   image.height = height;
   image.format = PNG_FORMAT_RGB;
   image.flags = PNG_IMAGE_FLAG_FAST;
-  png_alloc_size_t size = 0;
-  if (png_image_write_to_memory(&image, nullptr, &size, 0, rgb.data(), 0, nullptr) == 0) return {};
+  // The most that it may become: to ask for its size is to compress it twice.
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
   std::vector<std::byte> file(size);
   if (png_image_write_to_memory(&image, file.data(), &size, 0, rgb.data(), 0, nullptr) == 0)
     return {};
