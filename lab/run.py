@@ -224,6 +224,13 @@ class CaseLines:
         self._progress.say("cases", f"{self._done}/{self._total} {verdict:<11} {which}" + (f"  {why}" if why else ""))
 
 
+def machine_enders(prepared: Prepared, version: str) -> frozenset[str]:
+    """Cases that the expectations know to crash or wedge their machine."""
+    known = [entry for entry in prepared.expectations
+             if entry.verdict in ("crash", "hang") and entry.applies(prepared.options.bed, version)]
+    return frozenset(case.id for case in prepared.plan.runnable if any(entry.covers(case.id) for entry in known))
+
+
 def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Path,
             on_verdict: Callable[[str, int, str, str], None],
             keep: Callable[[Any], None] | None = None,
@@ -244,7 +251,8 @@ def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Pat
             scheduler.run_batch((Job(plan.runnable[0], 1),), keep)
         else:
             size = 1 if options.fresh else getattr(bed, "cases_per_machine", CASES_PER_MACHINE)
-            scheduler.run(batches_for(plan.runnable, options.repeat, size), options.jobs)
+            ending = machine_enders(prepared, str(peer["version"]))
+            scheduler.run(batches_for(plan.runnable, options.repeat, size, ending), options.jobs)
             again = surprises.batches(plan.runnable, options.repeat, options.again)
             if again:
                 scheduler = Scheduler(bed, disk, recording, settings, on_verdict)

@@ -7,7 +7,7 @@ import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Protocol, Sequence
+from typing import Any, Callable, Container, Protocol, Sequence
 
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
 from lab.qemu.limit import Limit
@@ -94,13 +94,31 @@ CASES_PER_MACHINE = 16
 Batch = tuple[Job, ...]
 
 
-def batches_for(cases: Sequence[Case], repeat: int, size: int = CASES_PER_MACHINE) -> list[Batch]:
-    """Neighbours in the list of ids share a machine; which ones depends on the selection alone, so that a run can be
-    repeated. The batches with the longest limits come first, so that none is left alone at the end."""
+def batches_for(cases: Sequence[Case], repeat: int, size: int = CASES_PER_MACHINE,
+                ending: Container[str] = frozenset()) -> list[Batch]:
+    """Neighbours in the list of ids share a machine; which ones depends on selection and expectations alone, so that a
+    run can be repeated. `ending` are the ids of cases that are known to crash or wedge theirs: each comes last in its.
+    Later batches are shorter, and those with the longest limits come first, so that none is left alone at the end."""
     ordered = sorted(cases, key=lambda case: case.id)
-    batches = [tuple(Job(case, attempt) for case in ordered[first:first + size])
-               for attempt in range(1, repeat + 1) for first in range(0, len(ordered), size)]
+    chunks = _shares([case for case in ordered if case.id not in ending], size)
+    for number, case in enumerate(case for case in ordered if case.id in ending):
+        if number < len(chunks) and size > 1:
+            chunks[number].append(case)
+        else:
+            chunks.append([case])
+    batches = [tuple(Job(case, attempt) for case in chunk) for attempt in range(1, repeat + 1) for chunk in chunks]
     return sorted(batches, key=lambda batch: (batch[0].attempt, -sum(job.case.timeout_ms for job in batch)))
+
+
+def _shares(cases: Sequence[Case], size: int) -> list[list[Case]]:
+    """`cases` in pieces of `size`, towards the end down to half of it."""
+    chunks: list[list[Case]] = []
+    first = 0
+    while first < len(cases):
+        length = min(size, max((size + 1) // 2, (len(cases) - first) // 5))
+        chunks.append(list(cases[first:first + length]))
+        first += length
+    return chunks
 
 
 class BatchRecorder:

@@ -10,8 +10,11 @@
 namespace displif_cts::runner {
 namespace {
 
-bool matches_any(const std::string& id, const std::vector<std::string>& globs) {
-  return std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
+using Globs = std::vector<std::string>;
+
+// The first of `globs` that matches.
+Globs::const_iterator match_of(const std::string& id, const Globs& globs) {
+  return std::find_if(globs.begin(), globs.end(), [&](const std::string& glob) {
     return fnmatch(glob.c_str(), id.c_str(), 0) == 0;
   });
 }
@@ -72,10 +75,13 @@ std::vector<const CaseInfo*> Registry::select(Role role, const std::vector<std::
   std::vector<const CaseInfo*> selected;
   for (const CaseInfo* info : all()) {
     if (info->role != role) continue;
-    if (!globs.empty() && !matches_any(info->id, globs)) continue;
-    if (matches_any(info->id, excludes)) continue;
+    if (!globs.empty() && match_of(info->id, globs) == globs.end()) continue;
+    if (match_of(info->id, excludes) != excludes.end()) continue;
     selected.push_back(info);
   }
+  std::stable_sort(selected.begin(), selected.end(), [&](const CaseInfo* a, const CaseInfo* b) {
+    return match_of(a->id, globs) < match_of(b->id, globs);
+  });
   return selected;
 }
 

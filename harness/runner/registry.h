@@ -44,7 +44,7 @@ class Registry {
   const CaseInfo* find(std::string_view id) const;
 
   // Cases of `role` that match one of `globs` (all if empty) and none of `excludes`. Monitors that
-  // match are part of it. Globs are fnmatch(3)'s.
+  // match are part of it. In the order of the globs, and by id. Globs are fnmatch(3)'s.
   std::vector<const CaseInfo*> select(Role role, const std::vector<std::string>& globs,
                                       const std::vector<std::string>& excludes) const;
 

@@ -24,6 +24,7 @@ TEST(Registry, lists_by_id_and_selects_by_role_and_glob) {
   const auto selected = registry.select(Role::frontend, {"*bus*", "*.wrap"}, {});
   ASSERT_EQ(selected.size(), 2U);
   EXPECT_EQ(selected[0]->id, "frontend.bus.connect");
+  EXPECT_EQ(registry.select(Role::frontend, {"*.wrap", "*"}, {})[0]->id, "frontend.ring.wrap");
   EXPECT_EQ(registry.select(Role::frontend, {}, {"*.wrap"}).size(), 1U);
   EXPECT_TRUE(registry.select(Role::frontend, {"nothing"}, {}).empty());
 }

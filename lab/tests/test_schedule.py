@@ -56,10 +56,24 @@ def test_cases_share_a_machine_as_long_as_they_leave_it_clean(tmp_path: Path) ->
     assert [r.verdict for r in judged.results] == ["pass", "fail", "pass"]
 
 
+def shares(count: int, repeat: int, size: int, ending: Any = ()) -> list[list[int]]:
+    """Numbers of the cases that share a machine, in the order in which the machines are started."""
+    cases = fakes.suite(*(f"frontend.ring.n{i:03}" for i in range(count))).cases
+    known = {f"frontend.ring.n{i:03}" for i in ending}
+    return [[int(job.case.id[-3:]) for job in batch] for batch in batches_for(cases, repeat, size, known)]
+
+
 def test_which_cases_share_a_machine_depends_on_the_selection_alone() -> None:
-    cases = fakes.suite(*(f"frontend.ring.n{i}" for i in range(10))).cases
-    ids = [[job.case.id for job in batch] for batch in batches_for(cases, 2, 4)]
-    assert sorted(ids) == sorted(2 * [[c.id for c in cases[i:i + 4]] for i in (0, 4, 8)])
+    assert shares(10, 2, 4) == 2 * [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    assert [len(share) for share in shares(100, 1, 16)] == [16, 16, 13, 11] + 5 * [8] + [4]
+    assert sorted(case for share in shares(100, 1, 16) for case in share) == list(range(100))
+    assert shares(3, 1, 1) == [[0], [1], [2]]
+
+
+def test_cases_that_end_their_machine_come_last_in_it() -> None:
+    assert shares(8, 1, 4, [0, 5]) == [[1, 2, 0], [3, 4, 5], [6, 7]]
+    assert shares(3, 1, 4, [0, 1, 2]) == [[0], [1], [2]]
+    assert sorted(shares(3, 1, 1, [0])) == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("trouble", [fakes.die, fakes.time_out, fakes.leave_with(120)])
