@@ -47,7 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
     add_fuzz_options(commands.add_parser("fuzz", help="look for what nobody thought of"))
     report = commands.add_parser("report", help="make reports again from a stream")
-    report.add_argument("run", metavar="RUN", nargs="?", help="a run's folder or its stream.jsonl (default: the newest run)")
+    report.add_argument("run", metavar="RUN", nargs="*", help="a run's folder or its stream.jsonl (default: the newest run)")
+    report.add_argument("--view", choices=("cases", "security"), default="cases", help="security: by class of attack, of several runs if wanted")
+    report.add_argument("--fuzz", action="append", default=[], metavar="FILE", type=Path, help="for --view security: what a fuzzing session left (repeatable)")
     report.add_argument("--format", choices=("human", "html", "junit", "ktap", "lava", "sarif", "markdown", "all"), default="human")
     report.add_argument("--out", metavar="FILE", help="where to write (default: stdout; for all: the run's folder)")
     expectations = commands.add_parser("expectations", help="the edits that a red run asks for")
@@ -107,9 +109,9 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
         return command(arguments)
     if arguments.command == "report":
-        from lab.cli_report import report
+        from lab.cli_report import command
 
-        return report(arguments.run, arguments.format, arguments.out)
+        return command(arguments)
     if arguments.command in ("compare", "gate"):
         from lab import cli_compare
 

@@ -1,11 +1,13 @@
 """`report`: every report again, from the stream alone."""
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from reports import security
 from reports.judge import Judged
 from reports.reader import StreamError
 from reports.write import FILES, judged_stream, render, write_file, write_reports
@@ -28,6 +30,34 @@ def judged_run(run: str | None) -> tuple[Judged, Path]:
         return judged_stream(stream), stream
     except StreamError as error:
         raise Stop(USAGE, str(error)) from None
+
+
+def command(arguments: argparse.Namespace) -> int:
+    if arguments.view == "security":
+        return _security(arguments)
+    if len(arguments.run) > 1:
+        raise Stop(USAGE, "one run at a time; `compare` takes two")
+    return report(arguments.run[0] if arguments.run else None, arguments.format, arguments.out)
+
+
+def _security(arguments: argparse.Namespace) -> int:
+    """0: no class of attack is newly broken. 1: one is. 3: a run is not whole."""
+    if arguments.format not in ("human", "html"):
+        raise Stop(USAGE, f"--view security is printed as human or html, not as {arguments.format}")
+    runs = [judged_run(run)[0] for run in arguments.run or [None]]
+    try:
+        sessions = [security.read_fuzz(path) for path in arguments.fuzz]
+        tables = [security.table_of(judged, sessions) for judged in runs]
+    except security.SecurityError as error:
+        raise Stop(USAGE, str(error)) from None
+    text = security.html(tables) if arguments.format == "html" else security.text(tables)
+    if arguments.out:
+        write_file(Path(arguments.out), text)
+    else:
+        sys.stdout.write(text)
+    if any(table.trouble for table in tables):
+        return INFRASTRUCTURE
+    return 1 if any(row.result == "broken" for table in tables for row in table.rows) else 0
 
 
 def report(run: str | None, form: str, out: str | None) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from lab.again import Surprises
+from lab.attacks import attack_classes
 from lab.build import ROOT, LoopbackPrograms, Programs, build_carried, build_loopback
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.peer import Peer, load_expectations, load_peer
@@ -208,7 +209,8 @@ def write_head(recording: Recording, prepared: Prepared, facts: dict[str, Any]) 
     })
     host = {"system": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
     recording.write("env", {**facts, "host": {**host, **facts.get("host", {})}})
-    recording.write("plan", prepared.plan.to_record())
+    attacks = attack_classes(options.role, [case.id for case in prepared.suite.cases])
+    recording.write("plan", {**prepared.plan.to_record(), "attacks": attacks})
 
 
 class CaseLines:

@@ -66,6 +66,7 @@ class Run:
     plan_seen: bool = False
     known_cases: list[str] = field(default_factory=list)
     requirements: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attacks: dict[str, Any] = field(default_factory=dict)  # classes of attack, with their cases
     cases: dict[Key, CaseRun] = field(default_factory=dict)
 
     @property
@@ -140,6 +141,7 @@ class _Builder:
         result.plan_by_id = {case["id"]: case for case in result.plan}
         result.known_cases = [word for word in record.get("known") or [] if isinstance(word, str)]
         result.requirements = {r["id"]: r for r in record.get("requirements") or []}
+        result.attacks = record.get("attacks") or {}
         self.monitors = {case["id"] for case in result.plan if case.get("monitor")}
         if record["count"] != len(result.plan):
             result.damage.add(f"line {line.number}: the plan counts {record['count']} cases "

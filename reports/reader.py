@@ -52,6 +52,7 @@ _OPTIONAL: dict[str, type] = {
     "started": _TEXT,
     "expectations": _LIST,
     "known": _LIST,
+    "attacks": _OBJECT,
     "title": _TEXT,
     "media": _TEXT,
 }
@@ -117,6 +118,8 @@ def _plan_trouble(record: dict[str, Any]) -> str:
         words = case.get("requirements", [])
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             return f"plan: requirements of {case['id']} are no list of ids"
+    if trouble := _attacks_trouble(record.get("attacks", {})):
+        return trouble
     requirements = record.get("requirements", [])
     if not isinstance(requirements, list):
         return "plan: requirements are no list"
@@ -126,6 +129,14 @@ def _plan_trouble(record: dict[str, Any]) -> str:
         if not isinstance(requirement.get("source", {}), dict):
             return f"plan: the source of {requirement['id']} is no object"
     return ""
+
+
+def _attacks_trouble(attacks: dict[str, Any]) -> str:
+    classes = attacks.get("classes", [])
+    good = isinstance(classes, list) and all(isinstance(entry, dict) and isinstance(entry.get("id"), str) and all(
+        isinstance(entry.get(name, []), list) and all(isinstance(word, str) for word in entry.get(name, []))
+        for name in ("cases", "advisories")) for entry in classes)
+    return "" if good else "plan: attacks are no list of classes with their cases"
 
 
 def _is(value: Any, wanted: type) -> bool:
