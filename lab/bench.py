@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
+from lab import bench_report
 from lab.build import build
 from lab.errors import INFRASTRUCTURE, Stop
 from lab.process import run_grouped
@@ -23,6 +24,8 @@ FAKE_BACKEND = "/carried/bin/displif-fake-backend"
 
 
 def command(arguments: argparse.Namespace) -> int:
+    if arguments.what == "report":
+        return bench_report.command(arguments.quick)
     progress = Progress()
     if arguments.what == "loopback":
         return _loopback(arguments.quick, progress)

@@ -42,8 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
     selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it")
     selftest.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     bench = commands.add_parser("bench", help="measure")
-    bench.add_argument("what", choices=("bed", "loopback"), help="bed: restores, cases per minute, template build; "
-                       "loopback: round trips, connection, mappings, each against a baseline of the same run")
+    bench.add_argument("what", choices=("bed", "loopback", "report"), help="bed: restores, cases per minute, template build; "
+                       "loopback: round trips, connection, mappings, each against a baseline of the same run; "
+                       "report: time and memory of each report, by the number of cases")
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
     add_fuzz_options(commands.add_parser("fuzz", help="look for what nobody thought of"))
     report = commands.add_parser("report", help="make reports again from a stream")

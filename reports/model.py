@@ -99,7 +99,8 @@ def _at_least_one(value: Any) -> int:
 
 class _Builder:
     def __init__(self, path: Path) -> None:
-        self.reader = StreamReader(path)
+        self.reader = StreamReader(path, self._take_message)
+        self._messages: dict[tuple[bytes, int], array[int]] = {}
         self.result = Run(path=path, damage=self.reader.damage)
         self.monitors: set[str] = set()
 
@@ -153,6 +154,13 @@ class _Builder:
             self.result.damage.add(f"line {line.number}: {case.id} begins twice")
         case.begun = True
         case.fold.add(line.record)
+
+    def _take_message(self, case: bytes, attempt: int, offset: int) -> None:
+        places = self._messages.get((case, attempt))
+        if places is None:
+            record = {"case": case.decode(), "attempt": attempt}
+            places = self._messages[case, attempt] = self._case(record).messages
+        places.append(offset)
 
     def _on_msg(self, line: Line) -> None:
         case = self._case(line.record)

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, NamedTuple
+from typing import Any, BinaryIO, Callable, Iterator, NamedTuple
 
 VERSION = 1
 MAX_LINE = 64 * 1024 * 1024
@@ -85,7 +85,11 @@ class Damage:
 class Line(NamedTuple):
     number: int
     offset: int  # of its first byte in the file
-    record: dict[str, Any]  # of a message in a sealed stream: only what the head of its line says
+    record: dict[str, Any]
+
+
+# Takes a message of a sealed stream, which is not parsed: the case's id, its attempt, and the line's offset in the file.
+OnMessage = Callable[[bytes, int, int], None]
 
 
 def record_trouble(record: Any) -> str:
@@ -146,9 +150,16 @@ def _is(value: Any, wanted: type) -> bool:
 
 
 # A message as our own recorder writes it; a kernel log is read whole.
-_MESSAGE = re.compile(rb'\{"v":1,"t":"msg","ns":\d+,"case":"([a-z0-9.-]+)","kind":"(req|resp|evt|index|state|xs|guest)",'
-                      rb'"dir":"(f2b|b2f|-)",[^\n]*"seq":(\d+)\}\n')
+_MESSAGE = re.compile(rb'\{"v":1,"t":"msg","ns":\d+,"case":"([a-z0-9.-]+)","kind":"(?:req|resp|evt|index|state|xs|guest)",'
+                      rb'"dir":"(?:f2b|b2f|-)",[^\n]*"seq":(\d+)\}\n')
 _ATTEMPT = re.compile(rb'"attempt":(\d+),"seq":\d+\}\n$')
+
+
+def _attempt_of(raw: bytes) -> int:
+    if b'"attempt"' not in raw[-48:]:
+        return 1
+    found = _ATTEMPT.search(raw, max(0, len(raw) - 48))
+    return int(found[1]) if found else 1
 
 
 def sealed(path: Path) -> bool:
@@ -178,43 +189,40 @@ def sealed(path: Path) -> bool:
 class StreamReader:
     """Iterates over the usable records; `damage` is complete once the iteration ended."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, on_message: OnMessage | None = None) -> None:
+        """With `on_message`, a sealed stream's messages go there, and are not among the lines."""
         self.path = path
         self.damage = Damage()
+        self._on_message = on_message
         self._hash = hashlib.sha256()
         self._next_seq: int | None = 0
 
     def __iter__(self) -> Iterator[Line]:
         try:
-            trusted = sealed(self.path)
+            take = self._on_message if self._on_message is not None and sealed(self.path) else None
             with open(self.path, "rb") as file:
-                yield from self._lines_as_written(file) if trusted else self._lines(file)
+                yield from self._lines(file) if take is None else self._lines_as_written(file, take)
         except OSError as error:
             raise StreamError(f"{self.path}: {error.strerror}") from error
         if not self.damage.ended:
             self.damage.add("the stream has no end record: the run was cut short")
 
-    def _lines_as_written(self, file: BinaryIO) -> Iterator[Line]:
+    def _lines_as_written(self, file: BinaryIO, take: OnMessage) -> Iterator[Line]:
         """A sealed stream: messages, most of what there is, are not parsed before somebody looks at them."""
-        offset, match = 0, _MESSAGE.fullmatch
+        offset, match, damage = 0, _MESSAGE.fullmatch, self.damage
         for number, raw in enumerate(file, 1):
-            if self.damage.ended:
-                self.damage.add(f"line {number}: stands behind the end record")
+            if damage.ended:
+                damage.add(f"line {number}: stands behind the end record")
             found = match(raw)
-            if found is None:
-                record = self._parse(number, raw)
-            else:
-                case, kind, way, seq = found.groups()
-                record = {"t": "msg", "case": case.decode(), "kind": kind.decode(), "dir": way.decode(), "seq": int(seq)}
-                if b'"attempt"' in raw[-48:] and (again := _ATTEMPT.search(raw, len(raw) - 48)):
-                    record["attempt"] = int(again[1])
-                if record["seq"] == self._next_seq:
+            if found is not None:
+                case, seq = found.groups()
+                take(case, _attempt_of(raw), offset)
+                if int(seq) == self._next_seq:
                     self._next_seq += 1
                 else:
-                    self._check_seq(number, record)
-            if record is not None:
-                if record["t"] == "end":
-                    self.damage.ended = True
+                    self._check_seq(number, {"seq": int(seq)})
+            elif (record := self._parse(number, raw)) is not None:
+                damage.ended = damage.ended or record["t"] == "end"
                 yield Line(number, offset, record)
             offset += len(raw)
 

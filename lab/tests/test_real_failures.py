@@ -1,0 +1,73 @@
+"""From a red line of JUnit to its cause, in the report alone: real failures of the driver that Debian ships."""
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from lab.build import ROOT
+from reports.tests.browser import Page, started
+
+# Each with the words of the header's sentence, what was expected, what was seen, and the step that did it.
+FAILURES = {
+    "frontend.dbuf-create.error-status-not-destroyed": (
+        "displif.h, Request dbuf destruction", "no DBUF_DESTROY", "DBUF_DESTROY of the refused cookie", "DBUF_DESTROY id 1"),
+    "frontend.set-config.larger-framebuffer": ("displif.h, Request configuration set/reset", "at most 1024x768", "1224x868+0+0", "SET_CONFIG id"),
+    "frontend.set-config.error-status-then-set-again": ("displif.h, ", "SET_CONFIG", "PG_FLIP", "PG_FLIP id"),
+}
+
+
+@pytest.fixture(scope="module")
+def red_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Without expectations: what is known of the driver is red here."""
+    folder = tmp_path_factory.mktemp("red")
+    nothing = folder / "none.yaml"
+    nothing.write_text("[]\n")
+    cases = [word for name in FAILURES for word in ("--case", name)]
+    done = subprocess.run([ROOT / "displif-cts", "run", "--jobs", "1", "--again", "0", "--expectations", nothing, "--out", folder / "run", *cases],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    yield from started()
+
+
+@pytest.mark.bed
+@pytest.mark.parametrize("name", FAILURES)
+def test_the_report_shows_the_cause(red_run: Path, driver: Any, name: str) -> None:
+    place, expected, seen, step = FAILURES[name]
+    line = next(case for case in ET.parse(red_run / "junit.xml").iter("testcase") if f"{case.get('classname')}.{case.get('name')}" == name)
+    failure = line.find("failure")
+    assert failure is not None and failure.get("type") == "fail"
+    page = Page(driver, red_run / "report.html")
+    page.js("""const field = document.forms[0].elements.text; field.value = arguments[0];
+        field.dispatchEvent(new Event('input', {bubbles: true}))""", name)
+    assert page.shown() == [f"{name}-1"]
+    case = page.open_case(f"{name}-1")
+    assert place in page.text(case, ".requirement") and "[must]" in page.text(case, ".requirement")
+    values = page.text(case, ".check td.fact").splitlines()
+    assert expected in values and seen in values
+    marked = page.text(case, "svg.sequence [data-marked]")
+    assert step in marked and "offending step" in marked
+    assert page.complaints() == []
+
+
+@pytest.mark.bed
+@pytest.mark.full
+@pytest.mark.parametrize("name", FAILURES)
+def test_the_printed_command_gives_the_same_verdict(red_run: Path, driver: Any, name: str, tmp_path: Path) -> None:
+    page = Page(driver, red_run / "report.html")
+    words = shlex.split(page.text(page.open_case(f"{name}-1"), ".repro"))
+    assert words[:2] == ["./displif-cts", "run"] and words[-2:] == ["--case", name]
+    done = subprocess.run([*words, "--out", tmp_path / "again"], cwd=ROOT, capture_output=True, text=True, check=False)
+    records = [json.loads(record) for record in (tmp_path / "again" / "stream.jsonl").read_text().splitlines()]
+    verdicts = {record["verdict"] for record in records if record["t"] == "verdict" and record["case"] == name}
+    assert verdicts == {"fail"} and done.returncode == 1, done.stderr
