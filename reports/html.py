@@ -94,9 +94,21 @@ def _facts(judged: Judged) -> list[tuple[str, str]]:
     rows = [("peer", view.peer_title(judged)), ("judged on", view.place_title(judged)),
             ("started", judged.date), ("suite", view.suite_title(judged)), ("seed", str(run.get("seed", ""))),
             ("command", " ".join(map(str, run.get("argv", []))))]
-    rows += [(key, view.fields_text(value) if isinstance(value, dict) else str(value))
-             for key, value in env.items() if key not in ("ns", "guest_type")]
+    for key, value in env.items():
+        if key not in ("ns", "guest_type"):
+            rows.extend(_flat(key, value))
     return [(key, value) for key, value in rows if value]
+
+
+def _flat(key: str, value: Any) -> list[tuple[str, str]]:
+    """An entry of the environment as rows: `kernels: guest`, and packages in one."""
+    if isinstance(value, dict) and value and all(isinstance(part, dict) for part in value.values()):
+        return [(f"{key}: {name}", view.fields_text(part)) for name, part in value.items()]
+    if isinstance(value, dict):
+        return [(key, view.fields_text(value))]
+    if isinstance(value, list):
+        return [(key, ", ".join(f"{part.get('name', '')} {part.get('version', '')}".strip() if isinstance(part, dict) else str(part) for part in value))]
+    return [(key, str(value))]
 
 
 def _hash(text: str) -> str:

@@ -80,7 +80,7 @@ def judge(run: Run) -> Judged:
         judged.results.append(_result(judged, key, entries))
     judged.again = sorted({name for name, attempt in run.cases if attempt > run.repeat and name in run.plan_by_id})
     judged.stale = [_stale_entry(entry, run) for entry in entries if _is_stale(entry, run)]
-    planned = {case["id"] for case in run.plan}
+    planned = {key[0] for key in run.planned()}
     for (case_id, _), case in run.cases.items():
         if case_id in planned:
             continue

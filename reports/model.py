@@ -82,7 +82,9 @@ class Run:
         return _at_least_one(self.run.get("repeat"))
 
     def planned(self) -> list[Key]:
-        """Every verdict that the plan asks for."""
+        """Every verdict that the plan asks for; without a plan, what was recorded."""
+        if not self.plan_seen:
+            return list(self.cases)
         keys: list[Key] = []
         for case in self.plan:
             attempts = 1 if case.get("monitor") else self.repeat
@@ -112,6 +114,8 @@ class _Builder:
                 handler(line)
         if not self.result.plan_seen:
             self.result.damage.add("the stream has no plan: nothing is known of what was to run")
+            for case in self.result.cases.values():
+                case.monitor = not case.begun and bool(case.fold.checks)
         return self.result
 
     def _case(self, record: dict[str, Any]) -> CaseRun:

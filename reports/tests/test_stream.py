@@ -233,3 +233,31 @@ def test_a_second_end_and_what_stands_behind_a_sealed_end_are_named(tmp_path: Pa
     path.write_bytes(data + s._line(s.rec("end", counts={}, sha256=hashlib.sha256(data).hexdigest(), seq=91)))
     judged = judged_stream(path)
     assert judged.exit_status == 3 and any("behind the end" in note for note in judged.trouble)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).with_name("recorded")).glob("*.jsonl")), ids=lambda path: path.stem)
+def test_streams_of_earlier_days_stay_readable(path: Path) -> None:
+    judged = judged_stream(path)
+    assert judged.trouble == [] and judged.exit_status == 0 and len(judged.results) == 18
+    verdicts = {result.id: result.verdict for result in judged.results}
+    assert verdicts["frontend.dbuf-create.error-status-not-destroyed"] == "fail"
+    for form in FORMATS:
+        assert "frontend.dbuf-create.error-status-not-destroyed" in render(judged, form, path.parent)
+
+
+def test_cases_that_interleave_are_kept_apart(tmp_path: Path) -> None:
+    one, other = s.good(), s.bad()
+    mixed = [record for pair in zip(one, other) for record in pair]
+    run = read_run(s.write(tmp_path, [*s.head((s.GOOD, s.BAD), [s.expectation(s.BAD)]), *mixed]))
+    assert judge(run).exit_status == 0
+    assert [len(run.cases[name, 1].messages) for name in (s.GOOD, s.BAD)] == [1, 1]
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_two_streams_written_into_one_file_are_noticed(tmp_path: Path, end: bool) -> None:
+    """As a serial console leaves them: lines in each other's midst."""
+    path = s.write(tmp_path, s.whole(s.KNOWN), end=end)
+    data = path.read_bytes()
+    path.write_bytes(data[:900] + data[:400] + data[900:])
+    judged = judged_stream(path)
+    assert judged.exit_status == 3 and judged.results
