@@ -49,7 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_fuzz_options(commands.add_parser("fuzz", help="look for what nobody thought of"))
     report = commands.add_parser("report", help="make reports again from a stream")
     report.add_argument("run", metavar="RUN", nargs="*", help="a run's folder or its stream.jsonl (default: the newest run)")
-    report.add_argument("--view", choices=("cases", "security"), default="cases", help="security: by class of attack, of several runs if wanted")
+    report.add_argument("--view", choices=("cases", "security", "times"), default="cases",
+                        help="security: by class of attack, of several runs if wanted; times: where the run's time went, by group")
     report.add_argument("--fuzz", action="append", default=[], metavar="FILE", type=Path, help="for --view security: what a fuzzing session left (repeatable)")
     report.add_argument("--format", choices=("human", "html", "junit", "ktap", "lava", "sarif", "markdown", "all"), default="human")
     report.add_argument("--out", metavar="FILE", help="where to write (default: stdout; for all: the run's folder)")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
-from reports import security
+from reports import security, times
 from reports.judge import Judged
 from reports.reader import StreamError
 from reports.write import FILES, judged_stream, render, write_file, write_reports
@@ -37,6 +37,8 @@ def command(arguments: argparse.Namespace) -> int:
         return _security(arguments)
     if len(arguments.run) > 1:
         raise Stop(USAGE, "one run at a time; `compare` takes two")
+    if arguments.view == "times":
+        return _times(arguments)
     return report(arguments.run[0] if arguments.run else None, arguments.format, arguments.out)
 
 
@@ -58,6 +60,17 @@ def _security(arguments: argparse.Namespace) -> int:
     if any(table.trouble for table in tables):
         return INFRASTRUCTURE
     return 1 if any(row.result == "broken" for table in tables for row in table.rows) else 0
+
+
+def _times(arguments: argparse.Namespace) -> int:
+    if arguments.format != "human":
+        raise Stop(USAGE, f"--view times is printed as human, not as {arguments.format}")
+    text = times.text(judged_run(arguments.run[0] if arguments.run else None)[0])
+    if arguments.out:
+        write_file(Path(arguments.out), text)
+    else:
+        sys.stdout.write(text)
+    return 0
 
 
 def report(run: str | None, form: str, out: str | None) -> int:
