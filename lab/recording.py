@@ -10,9 +10,10 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from lab.errors import INFRASTRUCTURE, Stop
+from lab.qemu.processor import TOLERANCE_MS
 from reports.fold import Fold
 from reports.reader import record_trouble
 
@@ -110,8 +111,10 @@ class Recording:
 class CaseRecorder:
     """Takes what the runner in the instance prints for one attempt of one case, and sees that a verdict comes."""
 
-    def __init__(self, recording: Recording, case_id: str, requirements: tuple[str, ...], attempt: int) -> None:
+    def __init__(self, recording: Recording, case_id: str, requirements: tuple[str, ...], attempt: int,
+                 waited_ms: Callable[[], int] = lambda: 0) -> None:
         self._recording = recording
+        self._waited_ms = waited_ms
         self._case = case_id
         self._requirements = requirements
         self._attempt = attempt
@@ -155,8 +158,20 @@ class CaseRecorder:
             return
         if record["t"] == "verdict":
             record["attempt"] = self._attempt
+            self._tell_lateness(record)
             self.verdict, self.reason = str(record["verdict"]), str(record.get("reason", ""))
         self._recording.take(record)
+
+    def _tell_lateness(self, verdict: dict[str, Any]) -> None:
+        """What the machine cannot know: the host left it waiting. Its verdict follows from that record too."""
+        waited = self._waited_ms()
+        if waited <= TOLERANCE_MS:
+            return
+        record = {"state": "ok", "reason": "the host was too busy", "own_gap_ms": waited, "tolerance_ms": TOLERANCE_MS}
+        self._fold.add({"t": "health", **record})
+        self._write("health", record)
+        judgement = self._fold.judge()
+        verdict["verdict"], verdict["reason"] = judgement.verdict, judgement.reason
 
     def host_record(self, kind: str, body: dict[str, Any]) -> None:
         """Something that the host knows of this case's machine; no verdict depends on it."""

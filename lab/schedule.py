@@ -11,6 +11,7 @@ from typing import Any, Callable, Container, Protocol, Sequence
 
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
 from lab.qemu.limit import Limit
+from lab.qemu.processor import Lateness
 from lab.qemu.template import XEN_BUILD_ID_COMMAND, same_build_id
 from lab.recording import CaseRecorder, Recording
 from lab.suite import Case
@@ -83,6 +84,12 @@ def identity(machine: Any, facts: dict[str, Any]) -> dict[str, Any]:
     return {"xen": seen, "modules": modules}
 
 
+def lateness_of(machine: Any) -> Lateness | None:
+    """None on a bed whose machines have no virtual processors."""
+    shares = getattr(machine, "processors", None)
+    return Lateness(shares) if shares is not None else None
+
+
 class Stopped(Exception):
     """The run is being stopped; the case is left without a verdict."""
 
@@ -127,18 +134,24 @@ class BatchRecorder:
     def __init__(self, recording: Recording, batch: Batch, on_verdict: Callable[[Job, CaseRecorder], None]) -> None:
         self._recording, self._batch, self._on_verdict = recording, batch, on_verdict
         self._machine: dict[str, Any] = {}
+        self._lateness: Lateness | None = None
         self.done = 0
         self._open()
 
     def _open(self) -> None:
         job = self._batch[self.done]
         self._introduced = False
-        self.current = CaseRecorder(self._recording, job.case.id, job.case.requirements, job.attempt)
+        self.current = CaseRecorder(self._recording, job.case.id, job.case.requirements, job.attempt, self._waited_ms)
+        if self._lateness is not None:
+            self._lateness.restart()
 
-    def machine(self, facts: dict[str, Any]) -> None:
+    def _waited_ms(self) -> int:
+        return 0 if self._lateness is None else self._lateness.waited_ms()
+
+    def machine(self, facts: dict[str, Any], lateness: Lateness | None = None) -> None:
         """What the host knows of the machine; every case that runs in it has a record of that, and of the cases that
         ran in it before."""
-        self._machine = facts
+        self._machine, self._lateness = facts, lateness
 
     def line(self, raw: bytes) -> None:
         if self.done == len(self._batch):
@@ -270,7 +283,7 @@ class Scheduler:
     def _run_in(self, machine: Any, batch: Batch, recorder: BatchRecorder) -> None:
         hello = machine.agent.require("hello", timeout=ANSWER_SECONDS)
         machine.agent.put(machine.peer_file, json.dumps(self._settings.peer).encode())
-        recorder.machine(identity(machine, self._settings.facts))
+        recorder.machine(identity(machine, self._settings.facts), lateness_of(machine))
         limit = Limit(self._limit(batch[0]))
 
         def on_line(raw: bytes) -> None:

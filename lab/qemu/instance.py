@@ -14,6 +14,7 @@ from .cache import Cache
 from .errors import AgentTimeout, BedError, InstanceDied
 from .limit import Limit
 from .machine import Machine
+from .processor import Shares, virtual_processors
 
 LONGEST_MS = 86_400_000  # more than any program runs; `timeout` of run() ends it
 
@@ -65,6 +66,10 @@ class Instance:
     @property
     def pid(self) -> int:
         return self._machine.process.pid
+
+    def processors(self) -> Shares:
+        """What its virtual processors got of the host's."""
+        return virtual_processors(self.pid)
 
     @property
     def serial_log(self) -> Path:

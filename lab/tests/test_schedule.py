@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.errors import Stop
+from lab.qemu.processor import Share
 from lab.recording import Recording
 from lab.schedule import Scheduler, Settings, batches_for
 from lab.tests import fakes
@@ -173,6 +174,28 @@ def test_artifacts_become_files_with_their_hash(tmp_path: Path) -> None:
     artifact = judged.results[0].case.artifacts[0]
     assert (tmp_path / artifact["path"]).read_bytes() == b"PNG"
     assert "data" not in artifact and len(artifact["sha256"]) == 64
+
+
+@pytest.mark.parametrize("waited_s, timed, verdict", [
+    (0, True, "fail"), (3, True, "fail"), (30, True, "infra-error"), (30, False, "fail"),
+])
+def test_what_a_busy_host_makes_late_is_nobodys_failure(tmp_path: Path, waited_s: int, timed: bool, verdict: str) -> None:
+    """The machine's only processor runs for a second while the case does."""
+    class Machine(fakes.FakeMachine):
+        shares = iter([Share(0, 0), Share(10**9, waited_s * 10**9), Share(10**9, waited_s * 10**9)])
+
+        def processors(self) -> dict[str, Share]:
+            return {"1": next(self.shares)}
+
+    def script(case: str) -> list[Any]:
+        failed = fakes.check(case, False, **({"timed": True} if timed else {}))
+        return [fakes.begin(case), failed, fakes.verdict(case, "fail", "ring.id-echoed: expected 7; saw 8")]
+
+    judged = recorded(tmp_path, fakes.FakeBed(script, machine=Machine), fakes.whole_plan(fakes.suite(A)))
+    result = judged.results[0]
+    assert result.verdict == verdict
+    assert ("our own side stood still for 30000 ms" in result.reason) == (verdict == "infra-error")
+    assert not judged.trouble or verdict == "infra-error"
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "", ".hidden", "a/b", 7])
