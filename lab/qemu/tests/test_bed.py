@@ -72,23 +72,20 @@ def run(vm, *words, timeout=60.0, **options):
     return status, lines
 
 
-def test_warm_start_is_quick(bed, programs):
-    start = time.monotonic()
-    with Bed(BedOptions(), programs) as again:
+def test_a_warm_start_builds_nothing(bed, programs):
+    phases = []
+    with Bed(BedOptions(), programs, lambda phase, _: phases.append(phase)) as again:
         again.prepare()
-    assert time.monotonic() - start < 1.0
+    assert set(phases) == {"packages"}
 
 
 def test_restored_machine_answers(bed, disk):
-    start = time.monotonic()
     with bed.instance(disk) as vm:
         hello = vm.agent.require("hello", timeout=10)
-        seconds = time.monotonic() - start
         assert hello["guest_connected"] and hello["guest_domid"] == 1
         assert vm.agent.require("guest.hello", timeout=10)["kernel"] == bed.kernel_release
         assert vm.alive()
     assert not vm.alive()
-    assert seconds < 2.0, "a restore takes a tenth of a second on a quiet machine"
 
 
 def test_plain_emulation_only(vm):
