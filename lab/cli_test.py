@@ -1,10 +1,13 @@
 """`test`: the suite's own tests. C++ through CTest, everything else through pytest; one sum at the end."""
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +78,33 @@ def run_ctest(preset: str, progress: Progress, folder: Path) -> Sum:
     return settle(count_junit(report), status, f"ctest with preset {preset}")
 
 
+def run_tidy(progress: Progress) -> Sum:
+    """clang-tidy over every C++ file by itself: a pass, or a failure with its findings, for each."""
+    try:
+        with progress.phase("build", "preset tidy"):
+            tree = build("tidy", ["requirements_gen"])
+        files = sources(tree)
+        with progress.phase("tidy", f"clang-tidy, {len(files)} files"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            clean = list(pool.map(lambda file: tidy(tree, file), files))
+    except Stop as stop:
+        print(stop.text(), file=sys.stderr)
+        return Sum(failed=1)
+    return settle(Sum(passed=clean.count(True), failed=clean.count(False)), 0, "clang-tidy")
+
+
+def sources(tree: Path) -> list[str]:
+    """What is compiled there and not generated."""
+    commands = json.loads((tree / "compile_commands.json").read_text())
+    return sorted({command["file"] for command in commands if not Path(command["file"]).is_relative_to(tree)})
+
+
+def tidy(tree: Path, file: str) -> bool:
+    done = subprocess.run(["clang-tidy", "--quiet", "-p", tree, file], capture_output=True, text=True)
+    if done.returncode != 0:
+        print(done.stdout or done.stderr, end="", file=sys.stderr, flush=True)
+    return done.returncode == 0
+
+
 def run_pytest(full: bool, progress: Progress, folder: Path) -> Sum:
     try:
         build_carried(progress)
@@ -97,6 +127,8 @@ def test(full: bool, only: str | None) -> int:
         if only != "python":
             for preset in FULL_PRESETS if full else PRESETS:
                 total.add(run_ctest(preset, progress, folder))
+            if full:
+                total.add(run_tidy(progress))
         if only != "unit":
             total.add(run_pytest(full, progress, folder))
     print(total.text(), flush=True)

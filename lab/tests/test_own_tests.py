@@ -1,6 +1,7 @@
 """`test` and `doctor`: sums, statuses, and that a broken step is never green."""
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_a_failing_build_step_shows_the_end_of_its_log(tmp_path: Path) -> None:
 def test_a_build_folder_that_cannot_be_made_is_one_message() -> None:
     with pytest.raises(Stop, match="cannot build in"), build._locked(Path("/proc/nothing/x")):
         pass
+
+
+def test_tidy_judges_each_file_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"good.cc": "int one() { return 1; }\n", "bad.cc": "int* none() { return 0; }\n", "gen/made.cc": "int* made() { return 0; }\n"}
+    tree = tmp_path / "gen"
+    tree.mkdir()
+    (tmp_path / ".clang-tidy").write_text((build.ROOT / ".clang-tidy").read_text())
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    commands = [{"directory": str(tmp_path), "file": str(tmp_path / name), "command": f"g++ -c {name}"} for name in files]
+    (tree / "compile_commands.json").write_text(json.dumps(commands))
+    monkeypatch.setattr(cli_test, "build", lambda preset, targets: tree)
+    assert cli_test.run_tidy(Progress(quiet=True)).text() == "1 passed, 1 failed, 0 skipped"
+    assert "bad.cc:1:22: error: use nullptr" in capsys.readouterr().err
 
 
 def test_an_interrupted_program_leaves_nothing_behind(tmp_path: Path) -> None:
