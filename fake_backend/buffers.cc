@@ -73,8 +73,10 @@ Outcome Buffers::allocate(const DisplayBuffer& buffer, const AllocationFaults& f
       walk(buffer.directory, buffer.size, xen::Access::read_write, displif::Entries::ignore, pages);
   if (const auto* problem = blocking(walked)) return unusable(*problem);
   try {
-    xen::SharedPages memory =
-        xen::SharedPages::share(frontend_, buffer.pages(), xen::Access::read_write);
+    xen::SharedPages memory = xen::SharedPages::share(
+        frontend_, buffer.pages(),
+        faults.read_only ? xen::Access::read_only : xen::Access::read_write);
+    if (faults.not_cleared) std::ranges::fill(memory.bytes(), std::byte{0x5a});
     std::vector<xen::GrantRef> refs = memory.refs();
     if (faults.refs_invalid) std::ranges::fill(refs, xen::GrantRef{0x7ffffff0U});
     if (faults.refs_short) refs.pop_back();
@@ -95,6 +97,11 @@ Outcome Buffers::create(const DisplayBuffer& buffer, xen::Access access,
   entries_.erase(buffer.cookie);
   return buffer.backend_allocated ? allocate(buffer, faults, walked)
                                   : map_guest(buffer, access, walked);
+}
+
+displif::Directory Buffers::read_directory(const DisplayBuffer& buffer) const {
+  std::vector<xen::Mapping> pages;
+  return walk(buffer.directory, buffer.size, xen::Access::read_only, displif::Entries::read, pages);
 }
 
 void Buffers::destroy(DbufCookie cookie, bool keep) {
@@ -133,15 +140,16 @@ void Buffers::scribble(DbufCookie cookie) {
              found->second.memory);
 }
 
-Outcome Buffers::write_edid(const ReadEdid& read, std::span<const std::byte> edid) {
+Outcome Buffers::write_edid(const ReadEdid& read, std::span<const std::byte> edid, bool keep) {
   std::vector<xen::Mapping> pages;
   const displif::Directory walked =
       walk(read.directory, read.size, xen::Access::read_only, displif::Entries::read, pages);
   if (const auto* problem = blocking(walked)) return unusable(*problem);
   if (edid.size() > read.size) return failed(XEN_EINVAL, "the EDID is larger than its buffer");
   try {
-    const xen::Mapping memory = grants_.map(frontend_, walked.refs, xen::Access::read_write);
+    xen::Mapping memory = grants_.map(frontend_, walked.refs, xen::Access::read_write);
     if (!edid.empty()) memory.copy_in(0, edid);
+    if (keep) kept_.push_back(std::move(memory));
   } catch (const xen::Error& error) {
     return failed(error);
   }

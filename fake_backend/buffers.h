@@ -31,6 +31,8 @@ struct AllocationFaults {
   bool refs_missing = false;
   bool refs_short = false;
   bool next_page_changed = false;
+  bool read_only = false;
+  bool not_cleared = false;
 };
 
 // Not thread-safe. Grants outlives it.
@@ -43,6 +45,8 @@ class Buffers {
   // held, also where the outcome is a failure. A buffer of the same cookie goes.
   Outcome create(const DisplayBuffer& buffer, xen::Access access, const AllocationFaults& faults,
                  displif::Directory& walked);
+  // What the buffer's directory holds now; maps nothing for longer than it takes.
+  displif::Directory read_directory(const DisplayBuffer& buffer) const;
   // `keep`: the memory stays mapped until release_kept().
   void destroy(DbufCookie cookie, bool keep);
   void clear(bool keep);
@@ -54,7 +58,8 @@ class Buffers {
   void scribble(DbufCookie cookie);
 
   // Puts `edid` into the frontend's EDID buffer. An empty `edid` maps it and leaves it alone.
-  Outcome write_edid(const ReadEdid& read, std::span<const std::byte> edid);
+  // `keep`: it stays mapped until release_kept().
+  Outcome write_edid(const ReadEdid& read, std::span<const std::byte> edid, bool keep = false);
 
  private:
   using Memory = std::variant<xen::Mapping, xen::SharedPages>;

@@ -304,6 +304,16 @@ std::optional<displif::Directory> FakeBackend::directory(DbufCookie cookie) cons
   return found->second;
 }
 
+std::optional<displif::Directory> FakeBackend::reread_directory(DbufCookie cookie) {
+  return service_->run([&]() -> std::optional<displif::Directory> {
+    const Buffers* buffers = service_->buffers();
+    const std::lock_guard lock(service_->journal.mutex);
+    const DisplayBuffer* buffer = service_->journal.model.buffer(cookie);
+    if (buffers == nullptr || buffer == nullptr) return std::nullopt;
+    return buffers->read_directory(*buffer);
+  });
+}
+
 std::optional<displif::ConnectorTransport> FakeBackend::transport(std::size_t connector) const {
   const std::lock_guard lock(service_->journal.mutex);
   const auto& transports = service_->journal.transports;
@@ -386,6 +396,19 @@ void FakeBackend::write_response_slot(std::size_t connector, std::uint32_t index
 void FakeBackend::write_event_slot(std::size_t connector, std::uint32_t index,
                                    const displif::Packet& event) {
   service_->run([&] { service_->link(connector).events.shared().write_slot(index, event); });
+}
+
+displif::Packet FakeBackend::request_slot(std::size_t connector, std::uint32_t index) {
+  return service_->run([&] { return service_->link(connector).ring.shared().read_slot(index); });
+}
+
+void FakeBackend::write_evt_cons(std::size_t connector, std::uint32_t value) {
+  service_->run([&] {
+    service_->record_index(connector, trace::Direction::back_to_front, "in_cons_overwritten",
+                           value);
+    service_->link(connector).in_cons_seen = value;
+    service_->link(connector).events.shared().set_in_cons(value);
+  });
 }
 
 void FakeBackend::notify_requests(std::size_t connector) {

@@ -220,6 +220,8 @@ class FakeBackend {
   // The page directory as it was read when the buffer was created, once; kept for buffers that
   // could not be mapped, too. The latest of that cookie.
   std::optional<displif::Directory> directory(displif::DbufCookie cookie) const;
+  // The same directory as it is now, mapped and read once more. Empty when the buffer is not known.
+  std::optional<displif::Directory> reread_directory(displif::DbufCookie cookie);
   // The nodes that connected connector `connector` last.
   std::optional<displif::ConnectorTransport> transport(std::size_t connector) const;
 
@@ -260,6 +262,10 @@ class FakeBackend {
   void write_response_slot(std::size_t connector, std::uint32_t index,
                            const displif::Packet& response);
   void write_event_slot(std::size_t connector, std::uint32_t index, const displif::Packet& event);
+  // What lies in a request slot now, answered or not; the index is taken modulo the ring's size.
+  displif::Packet request_slot(std::size_t connector, std::uint32_t index);
+  // Overwrites the frontend's consumer index of the event page.
+  void write_evt_cons(std::size_t connector, std::uint32_t value);
   void notify_requests(std::size_t connector);  // on the request ring's channel
   void notify_events(std::size_t connector);    // on the event page's channel
   // Writes the backend's state node, and nothing else. Works when not connected too.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <random>
 
+#include "fake_backend/breakdown.h"
 #include "fake_backend/fake_backend.h"
 #include "fake_backend/test_support/scripted_frontend.h"
 #include "fake_backend/test_support/small_xen.h"
@@ -1079,8 +1080,12 @@ TEST_F(Live, no_fault_breaks_the_fake_itself) {
     }
     frontend_->state(State::closing);
     (void)await_node("state", "2", milliseconds(20));
-    EXPECT_TRUE(backend_->trouble().empty()) << backend_->trouble().front();
+    // This one makes the ring's indexes impossible, and complains of them.
+    if (info.id != "backend.deviation.req-prod-written") {
+      EXPECT_TRUE(backend_->trouble().empty()) << backend_->trouble().front();
+    }
     backend_.reset();
+    Breakdown::mend();
     EXPECT_EQ(small_xen::mapped_pages(), 0U);
     EXPECT_EQ(small_xen::bound_ports(), 0U);
     EXPECT_EQ(small_xen::nodes_below("/local/domain/1"), 0U);

@@ -274,6 +274,172 @@ std::vector<FaultInfo> build() {
                   "goes Initialising in mid-service", 1));
   add(state_fault(deviation, "backend.deviation.state-undefined", "bus.state-defined",
                   "publishes a state that is none", 77));
+  // Duties left out.
+  add(simple(omission, "backend.omission.refuses-large-buffer", "dbuf-create.accepted",
+             "a buffer larger than the connector is refused", &Faults::refuses_large_buffer));
+  add(simple(omission, "backend.omission.refuses-second-buffer", "dbuf-create.several",
+             "a second buffer is refused", &Faults::refuses_second_buffer));
+  add(simple(omission, "backend.omission.dbuf-cookie-spent", "dbuf-create.cookie-reusable",
+             "a destroyed buffer's cookie is refused", &Faults::dbuf_cookie_spent));
+  add(simple(omission, "backend.omission.fb-cookie-spent", "fb-attach.cookie-reusable",
+             "a detached framebuffer's cookie is refused", &Faults::fb_cookie_spent));
+  add(simple(omission, "backend.omission.cookies-truncated", "request.cookies-whole",
+             "cookies that differ in their upper half are one", &Faults::cookies_truncated));
+  add(simple(omission, "backend.omission.refuses-small-framebuffer", "fb-attach.accepted",
+             "a framebuffer smaller than the connector is refused",
+             &Faults::refuses_small_framebuffer));
+  add(simple(omission, "backend.omission.refuses-destroy", "dbuf-destroy.accepted",
+             "no buffer can be destroyed", &Faults::refuses_destroy));
+  add(simple(omission, "backend.omission.refuses-detach", "fb-detach.accepted",
+             "no framebuffer can be detached", &Faults::refuses_detach));
+  add(simple(omission, "backend.omission.refuses-second-config", "set-config.accepted",
+             "a connector that is configured cannot be configured again",
+             &Faults::refuses_second_config));
+  add(simple(omission, "backend.omission.refuses-reset", "set-config.reset-accepted",
+             "a reset is refused", &Faults::refuses_reset));
+  add(simple(omission, "backend.omission.refuses-second-flip", "pg-flip.accepted",
+             "a connector can be flipped once", &Faults::refuses_second_flip));
+  add(simple(
+      omission, "backend.omission.data-offset-ignored", "dbuf-create.data-offset-within-buffer",
+      "the data offset counts for nothing when sizes are checked", &Faults::data_offset_ignored));
+  add(simple(omission, "backend.omission.edid-in-version-1", "get-edid.ignored-in-version-1",
+             "GET_EDID is served in version 1", &Faults::edid_in_version_1));
+  add(simple(omission, "backend.omission.full-ring-cut", "ring.full-ring-served",
+             "the last request of a full ring is never answered", &Faults::full_ring_cut));
+  add(simple(omission, "backend.omission.one-per-notification", "ring.batch-served",
+             "one request is served for each notification", &Faults::one_per_notification));
+  add(simple(omission, "backend.omission.duplicate-id-dropped", "request.duplicate-ids-answered",
+             "of requests found together that share an id, one is answered",
+             &Faults::duplicate_id_dropped));
+  add(simple(deviation, "backend.deviation.response-slot-wrong", "ring.wraps",
+             "from the second lap on, responses go into the slot beside theirs",
+             &Faults::response_slot_wrong));
+  add(simple(deviation, "backend.deviation.req-prod-written", "ring.frontend-fields-untouched",
+             "the frontend's request producer is overwritten", &Faults::req_prod_written));
+  add(simple(deviation, "backend.deviation.event-slot-wrong", "event.slots-wrap",
+             "from the second lap on, events go into the slot beside theirs",
+             &Faults::event_slot_wrong));
+  add(simple(deviation, "backend.deviation.in-cons-written", "event.consumer-untouched",
+             "the frontend's consumer index is overwritten", &Faults::in_cons_written));
+  add(simple(omission, "backend.omission.stops-when-unconfirmed", "event.confirmation-optional",
+             "no event is sent while a page of them is unconfirmed",
+             &Faults::stops_when_unconfirmed));
+  add(simple(omission, "backend.omission.outstanding-flip-lost", "pg-flip.outstanding-survived",
+             "of flips that are found together one completes", &Faults::outstanding_flip_lost));
+  add(simple(deviation, "backend.deviation.config-on-first-connector", "ring.connector-of-ring",
+             "SET_CONFIG configures connector 0, whichever ring it came on",
+             &Faults::config_on_first_connector));
+  add(simple(
+      omission, "backend.omission.directory-first-page-only", "dbuf-create.directory-followed",
+      "a buffer of more than one directory page is refused", &Faults::directory_first_page_only));
+  add(simple(omission, "backend.omission.invalid-directory-accepted",
+             "dbuf-create.invalid-directory-rejected",
+             "a buffer whose directory cannot be used is created",
+             &Faults::invalid_directory_accepted));
+  add(simple(omission, "backend.omission.refused-buffer-kept", "dbuf-create.refused-leaves-nothing",
+             "a refused buffer can be attached to", &Faults::refused_buffer_kept));
+  add(simple(deviation, "backend.deviation.be-alloc-read-only", "be-alloc.pages-writable",
+             "backend-allocated pages are granted for reading only", &Faults::be_alloc_read_only));
+  add(simple(omission, "backend.omission.be-alloc-not-cleared", "be-alloc.pages-reveal-nothing",
+             "backend-allocated pages hold what was there before", &Faults::be_alloc_not_cleared));
+  add(simple(omission, "backend.omission.be-alloc-kept", "be-alloc.released-on-destroy",
+             "backend-allocated pages stay granted after DBUF_DESTROY", &Faults::be_alloc_kept));
+  add(simple(deviation, "backend.deviation.edid-checksum-wrong", "get-edid.whole-blocks",
+             "the last octet of the EDID's first block is wrong", &Faults::edid_checksum_wrong));
+  add(simple(
+      omission, "backend.omission.edid-directory-unchecked", "get-edid.invalid-directory-rejected",
+      "GET_EDID succeeds though its directory cannot be used", &Faults::edid_directory_unchecked));
+  add(simple(omission, "backend.omission.edid-kept-mapped", "get-edid.buffer-unmapped",
+             "the EDID buffer stays mapped until the device is gone", &Faults::edid_kept_mapped));
+  add(simple(omission, "backend.omission.stays-initialising", "bus.backend-reaches-init-wait",
+             "InitWait is never published", &Faults::stays_initialising));
+  add(simple(
+      omission, "backend.omission.only-first-connector", "bus.backend-serves-every-connector",
+      "requests of other connectors than the first are left alone", &Faults::only_first_connector));
+  add(simple(omission, "backend.omission.connects-without-transport",
+             "bus.unusable-transport-not-connected",
+             "Connected is published though rings or channels could not be had",
+             &Faults::connects_without_transport));
+  add(simple(deviation, "backend.deviation.connected-after-closed", "bus.backend-states-in-order",
+             "when the frontend leaves, the state goes to Closed and Connected",
+             &Faults::connected_after_closed));
+  add(simple(omission, "backend.omission.connects-once", "bus.backend-reconnects",
+             "a second connection is not made", &Faults::connects_once));
+  add(simple(omission, "backend.omission.ignores-removal", "bus.backend-closes-on-removal",
+             "the tool stack's Closing changes nothing", &Faults::ignores_removal));
+  add(simple(
+      omission, "backend.omission.channels-kept-after-close", "backend.channels-closed-on-close",
+      "event channels stay bound when the frontend has left", &Faults::channels_kept_after_close));
+  add(simple(
+      omission, "backend.omission.objects-kept-after-close", "backend.objects-end-with-connection",
+      "cookies of a connection that is over stay in use", &Faults::objects_kept_after_close));
+  add(at(omission, "backend.omission.success-reported-as-failure", "response.success-is-zero",
+         "what was carried out is answered with an error", &Faults::success_reported_as_failure));
+  add({"backend.omission.response-too-late", omission, "response.in-time",
+       "each response comes two seconds late", [](Faults& f) {
+         f.response_late = {kAlways, Operations::all(), std::chrono::seconds(2)};
+       }});
+  struct Death {
+    std::string_view id;
+    std::string_view requirement;
+    Situation situation;
+  };
+  static constexpr std::array kDeaths{
+      Death{"backend.omission.breaks-down-at-reserved-octets", "request.reserved-octets-survived",
+            Situation::reserved_octets},
+      Death{"backend.omission.breaks-down-at-buffer-geometry", "dbuf-create.geometry-survived",
+            Situation::buffer_geometry},
+      Death{"backend.omission.breaks-down-at-directory", "dbuf-create.hostile-directory-survived",
+            Situation::directory},
+      Death{"backend.omission.breaks-down-at-many-buffers", "dbuf-create.resources-bounded",
+            Situation::many_buffers},
+      Death{"backend.omission.breaks-down-at-allocation-not-offered",
+            "be-alloc.not-offered-refused", Situation::allocation_not_offered},
+      Death{"backend.omission.breaks-down-at-buffer-in-use", "dbuf-destroy.in-use-survived",
+            Situation::buffer_in_use},
+      Death{"backend.omission.breaks-down-at-pixel-format", "fb-attach.unusual-format-survived",
+            Situation::pixel_format},
+      Death{"backend.omission.breaks-down-at-framebuffer-geometry", "fb-attach.geometry-survived",
+            Situation::framebuffer_geometry},
+      Death{"backend.omission.breaks-down-at-shown-detached", "fb-detach.shown-survived",
+            Situation::shown_detached},
+      Death{"backend.omission.breaks-down-at-configuration", "set-config.geometry-survived",
+            Situation::configuration},
+      Death{"backend.omission.breaks-down-at-unconfigured-flip", "pg-flip.unconfigured-survived",
+            Situation::unconfigured_flip},
+      Death{"backend.omission.breaks-down-at-ring-index", "backend.ring-index-survived",
+            Situation::ring_index},
+      Death{"backend.omission.breaks-down-at-request-changed", "backend.request-copied-once",
+            Situation::request_changed},
+      Death{"backend.omission.breaks-down-at-confirmation", "event.bogus-confirmation-survived",
+            Situation::confirmation},
+      Death{"backend.omission.breaks-down-at-event-page-written", "event.page-overwritten-survived",
+            Situation::event_page_written},
+      Death{"backend.omission.breaks-down-at-notifications", "backend.notification-flood-survived",
+            Situation::notifications},
+      Death{"backend.omission.breaks-down-at-directory-revoked", "backend.page-revoked-survived",
+            Situation::directory_revoked},
+      Death{"backend.omission.breaks-down-at-version", "bus.version-not-offered-survived",
+            Situation::version},
+      Death{"backend.omission.breaks-down-at-transport", "bus.unusable-transport-survived",
+            Situation::transport},
+      Death{"backend.omission.breaks-down-at-frontend-state", "bus.frontend-state-survived",
+            Situation::frontend_state},
+      Death{"backend.omission.breaks-down-at-nodes-changed", "bus.nodes-changed-survived",
+            Situation::nodes_changed},
+      Death{"backend.omission.breaks-down-at-frontend-gone", "bus.frontend-node-gone-survived",
+            Situation::frontend_gone},
+      Death{"backend.omission.breaks-down-at-frontend-death", "backend.frontend-death-survived",
+            Situation::frontend_death},
+      Death{"backend.omission.breaks-down-at-refusals", "backend.stays-responsive",
+            Situation::refusals},
+      Death{"backend.omission.breaks-down-with-neighbour", "bus.connection-limits-device",
+            Situation::ring_index}};
+  for (const Death& death : kDeaths)
+    add({death.id, omission, death.requirement, "what it has to survive ends the whole backend",
+         [situation = death.situation](Faults& f) {
+           f.breaks_down = {kAlways, situation};
+         }});
   return all;
 }
 

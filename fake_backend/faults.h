@@ -57,6 +57,42 @@ struct StateFault {
   bool operator==(const StateFault&) const = default;
 };
 
+// What a backend that was not written with care dies of.
+enum class Situation : std::uint8_t {
+  none,
+  reserved_octets,         // a request whose reserved octets are not 0
+  buffer_geometry,         // a buffer whose sizes contradict each other
+  directory,               // a page directory that cannot be used
+  many_buffers,            // two hundred of them
+  allocation_not_offered,  // backend allocation without be-alloc
+  buffer_in_use,           // the end of a buffer that has framebuffers
+  pixel_format,            // a format that it does not know
+  framebuffer_geometry,    // a framebuffer of impossible size
+  shown_detached,          // the end of a framebuffer that is shown
+  configuration,           // a configuration of impossible size, place or depth
+  unconfigured_flip,       // a flip of a connector that is off
+  ring_index,              // a request producer that is impossible
+  request_changed,         // a request that is another when it is answered
+  confirmation,            // a consumer index that is impossible
+  event_page_written,      // a producer index that is not its own
+  notifications,           // many notifications about nothing
+  directory_revoked,       // a directory that cannot be read again when its buffer is destroyed
+  version,                 // a version that was not offered
+  transport,               // rings or channels that cannot be used
+  frontend_state,          // a frontend's state that is none
+  nodes_changed,           // other nodes of the frontend change while it is connected
+  frontend_gone,           // the frontend's state node vanishes
+  frontend_death,          // the device is removed, and its frontend has no nodes any more
+  refusals,                // the third request that has to be refused
+};
+
+// The backend's process serves nobody any more once `situation` has come up.
+struct BreakdownFault {
+  Times times = 0;
+  Situation situation = Situation::none;
+  bool operator==(const BreakdownFault&) const = default;
+};
+
 struct BackendFaults {
   // --- responses ---------------------------------------------------------------------------------
 
@@ -220,6 +256,134 @@ struct BackendFaults {
   Times edid_size_beyond_buffer = 0;
   // omission, backend.omission.edid-not-written, get-edid.buffer-filled.
   Times edid_not_written = 0;
+
+  // --- duties left out ---------------------------------------------------------------------------
+
+  // omission, backend.omission.refuses-large-buffer, dbuf-create.accepted.
+  // A buffer larger than the connector is refused.
+  Times refuses_large_buffer = 0;
+  // omission, backend.omission.refuses-second-buffer, dbuf-create.several.
+  // A second buffer is refused.
+  Times refuses_second_buffer = 0;
+  // omission, backend.omission.dbuf-cookie-spent, dbuf-create.cookie-reusable.
+  // A destroyed buffer's cookie is refused.
+  Times dbuf_cookie_spent = 0;
+  // omission, backend.omission.fb-cookie-spent, fb-attach.cookie-reusable.
+  // A detached framebuffer's cookie is refused.
+  Times fb_cookie_spent = 0;
+  // omission, backend.omission.cookies-truncated, request.cookies-whole.
+  // Cookies that differ in their upper half are one.
+  Times cookies_truncated = 0;
+  // omission, backend.omission.refuses-small-framebuffer, fb-attach.accepted.
+  // A framebuffer smaller than the connector is refused.
+  Times refuses_small_framebuffer = 0;
+  // omission, backend.omission.refuses-destroy, dbuf-destroy.accepted.
+  // No buffer can be destroyed.
+  Times refuses_destroy = 0;
+  // omission, backend.omission.refuses-detach, fb-detach.accepted.
+  // No framebuffer can be detached.
+  Times refuses_detach = 0;
+  // omission, backend.omission.refuses-second-config, set-config.accepted.
+  // A connector that is configured cannot be configured again.
+  Times refuses_second_config = 0;
+  // omission, backend.omission.refuses-reset, set-config.reset-accepted.
+  // A reset is refused.
+  Times refuses_reset = 0;
+  // omission, backend.omission.refuses-second-flip, pg-flip.accepted.
+  // A connector can be flipped once.
+  Times refuses_second_flip = 0;
+  // omission, backend.omission.data-offset-ignored, dbuf-create.data-offset-within-buffer.
+  // The data offset counts for nothing when sizes are checked.
+  Times data_offset_ignored = 0;
+  // omission, backend.omission.edid-in-version-1, get-edid.ignored-in-version-1.
+  // GET_EDID is served in version 1.
+  Times edid_in_version_1 = 0;
+  // omission, backend.omission.full-ring-cut, ring.full-ring-served.
+  // The last request of a full ring is never answered.
+  Times full_ring_cut = 0;
+  // omission, backend.omission.one-per-notification, ring.batch-served.
+  // One request is served for each notification.
+  Times one_per_notification = 0;
+  // omission, backend.omission.duplicate-id-dropped, request.duplicate-ids-answered.
+  // Of requests found together that share an id, one is answered.
+  Times duplicate_id_dropped = 0;
+  // deviation, backend.deviation.response-slot-wrong, ring.wraps.
+  // From the second lap on, responses go into the slot beside theirs.
+  Times response_slot_wrong = 0;
+  // deviation, backend.deviation.req-prod-written, ring.frontend-fields-untouched.
+  // The frontend's request producer is overwritten.
+  Times req_prod_written = 0;
+  // deviation, backend.deviation.event-slot-wrong, event.slots-wrap.
+  // From the second lap on, events go into the slot beside theirs.
+  Times event_slot_wrong = 0;
+  // deviation, backend.deviation.in-cons-written, event.consumer-untouched.
+  // The frontend's consumer index is overwritten.
+  Times in_cons_written = 0;
+  // omission, backend.omission.stops-when-unconfirmed, event.confirmation-optional.
+  // No event is sent while a page of them is unconfirmed.
+  Times stops_when_unconfirmed = 0;
+  // omission, backend.omission.outstanding-flip-lost, pg-flip.outstanding-survived.
+  // Of flips that are found together one completes.
+  Times outstanding_flip_lost = 0;
+  // deviation, backend.deviation.config-on-first-connector, ring.connector-of-ring.
+  // SET_CONFIG configures connector 0, whichever ring it came on.
+  Times config_on_first_connector = 0;
+  // omission, backend.omission.directory-first-page-only, dbuf-create.directory-followed.
+  // A buffer of more than one directory page is refused.
+  Times directory_first_page_only = 0;
+  // omission, backend.omission.invalid-directory-accepted, dbuf-create.invalid-directory-rejected.
+  // A buffer whose directory cannot be used is created.
+  Times invalid_directory_accepted = 0;
+  // omission, backend.omission.refused-buffer-kept, dbuf-create.refused-leaves-nothing.
+  // A refused buffer can be attached to.
+  Times refused_buffer_kept = 0;
+  // deviation, backend.deviation.be-alloc-read-only, be-alloc.pages-writable.
+  // Backend-allocated pages are granted for reading only.
+  Times be_alloc_read_only = 0;
+  // omission, backend.omission.be-alloc-not-cleared, be-alloc.pages-reveal-nothing.
+  // Backend-allocated pages hold what was there before.
+  Times be_alloc_not_cleared = 0;
+  // omission, backend.omission.be-alloc-kept, be-alloc.released-on-destroy.
+  // Backend-allocated pages stay granted after DBUF_DESTROY.
+  Times be_alloc_kept = 0;
+  // deviation, backend.deviation.edid-checksum-wrong, get-edid.whole-blocks.
+  // The last octet of the EDID's first block is wrong.
+  Times edid_checksum_wrong = 0;
+  // omission, backend.omission.edid-directory-unchecked, get-edid.invalid-directory-rejected.
+  // GET_EDID succeeds though its directory cannot be used.
+  Times edid_directory_unchecked = 0;
+  // omission, backend.omission.edid-kept-mapped, get-edid.buffer-unmapped.
+  // The EDID buffer stays mapped until the device is gone.
+  Times edid_kept_mapped = 0;
+  // omission, backend.omission.stays-initialising, bus.backend-reaches-init-wait.
+  // InitWait is never published.
+  Times stays_initialising = 0;
+  // omission, backend.omission.only-first-connector, bus.backend-serves-every-connector.
+  // Requests of other connectors than the first are left alone.
+  Times only_first_connector = 0;
+  // omission, backend.omission.connects-without-transport, bus.unusable-transport-not-connected.
+  // Connected is published though rings or channels could not be had.
+  Times connects_without_transport = 0;
+  // deviation, backend.deviation.connected-after-closed, bus.backend-states-in-order.
+  // When the frontend leaves, the state goes to Closed and Connected.
+  Times connected_after_closed = 0;
+  // omission, backend.omission.connects-once, bus.backend-reconnects.
+  // A second connection is not made.
+  Times connects_once = 0;
+  // omission, backend.omission.ignores-removal, bus.backend-closes-on-removal.
+  // The tool stack's Closing changes nothing.
+  Times ignores_removal = 0;
+  // omission, backend.omission.channels-kept-after-close, backend.channels-closed-on-close.
+  // Event channels stay bound when the frontend has left.
+  Times channels_kept_after_close = 0;
+  // omission, backend.omission.objects-kept-after-close, backend.objects-end-with-connection.
+  // Cookies of a connection that is over stay in use.
+  Times objects_kept_after_close = 0;
+  // omission, backend.omission.success-reported-as-failure, response.success-is-zero.
+  // What was carried out is answered with an error.
+  AtOperations success_reported_as_failure;
+  // omission, backend.omission.breaks-down-at-<situation>, one requirement for each.
+  BreakdownFault breaks_down;
 
   // --- bus ---------------------------------------------------------------------------------------
 

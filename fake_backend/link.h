@@ -42,6 +42,7 @@ class Link {
   std::optional<std::uint32_t> req_prod_seen;
   std::optional<std::uint32_t> rsp_event_seen;
   std::optional<std::uint32_t> in_cons_seen;
+  std::uint32_t in_prod_published = 0;
   std::optional<std::uint32_t> refused;  // the impossible req_prod that was complained about
 
   // Since when requests have lain in the ring unannounced.

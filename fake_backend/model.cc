@@ -48,6 +48,8 @@ void Model::clear() {
   buffers_.clear();
   framebuffers_.clear();
   total_size_ = 0;
+  spent_dbufs_.clear();
+  spent_fbs_.clear();
   connectors_.clear();
   for (const displif::Resolution& resolution : options_.connectors) {
     connectors_.push_back({.resolution = resolution});
@@ -79,6 +81,7 @@ Answer Model::decide(std::size_t connector, const displif::Request& request,
     return refuse(XEN_EINVAL, "operation {:#x} belongs on connector 0's ring, not {}'s",
                   request.operation, connector);
   }
+  if (auto refused = refuse_wrongly(connector, request, faults)) return *std::move(refused);
   if (const auto* body = request.as<displif::DbufCreate>()) return decide_create(*body, faults);
   if (const auto* body = request.as<displif::DbufDestroy>()) return decide_destroy(*body, faults);
   if (const auto* body = request.as<displif::FbAttach>()) return decide_attach(*body, faults);
@@ -127,7 +130,9 @@ Answer Model::decide_create(const displif::DbufCreate& request, BackendFaults& f
                   total_size_);
   }
   const std::uint64_t need = picture_size(request.width, request.height, request.bpp);
-  if (!fits(need, request.data_ofs, request.buffer_sz) && !strike(faults.accepts_short_buffer)) {
+  const bool fitting = fits(need, request.data_ofs, request.buffer_sz) ||
+                       (fits(need, 0, request.buffer_sz) && strike(faults.data_offset_ignored));
+  if (!fitting && !strike(faults.accepts_short_buffer)) {
     return refuse(XEN_EINVAL, "{}x{} of {} bits at offset {} do not fit into {} octets",
                   request.width, request.height, request.bpp, request.data_ofs, request.buffer_sz);
   }
@@ -176,9 +181,10 @@ Answer Model::decide_attach(const displif::FbAttach& request, BackendFaults& fau
                   displif::fourcc_name(request.pixel_format));
   }
   const std::uint32_t bpp = *format_bpp;
-  if (dbuf != nullptr &&
-      !fits(picture_size(request.width, request.height, bpp), dbuf->data_offset, dbuf->size) &&
-      !strike(faults.accepts_large_framebuffer)) {
+  const std::uint64_t need = picture_size(request.width, request.height, bpp);
+  const bool fitting = dbuf == nullptr || fits(need, dbuf->data_offset, dbuf->size) ||
+                       (fits(need, 0, dbuf->size) && strike(faults.data_offset_ignored));
+  if (!fitting && !strike(faults.accepts_large_framebuffer)) {
     return refuse(XEN_EINVAL, "{}x{} of {} bits do not fit into buffer {:#x} of {} octets",
                   request.width, request.height, bpp, raw(request.dbuf_cookie), dbuf->size);
   }
@@ -240,7 +246,8 @@ Answer Model::decide_flip(std::size_t connector, const displif::PgFlip& request,
 // XENDISPL_EDID_MAX_SIZE octets.
 Answer Model::decide_edid(std::size_t connector, const displif::GetEdid& request,
                           BackendFaults& faults) const {
-  if (options_.protocol < 2) return refuse(XEN_EOPNOTSUPP, "version 1 has no GET_EDID");
+  if (options_.protocol < 2 && !strike(faults.edid_in_version_1))
+    return refuse(XEN_EOPNOTSUPP, "version 1 has no GET_EDID");
   if (connector >= options_.has_edid.size() || !options_.has_edid[connector]) {
     return refuse(XEN_EOPNOTSUPP, "connector {} has no EDID", connector);
   }
@@ -302,6 +309,7 @@ void Model::hide(FbCookie cookie) {
 
 void Model::detach(FbCookie cookie) {
   hide(cookie);
+  spent_fbs_.insert(cookie);
   framebuffers_.erase(cookie);
 }
 
@@ -309,6 +317,7 @@ void Model::destroy(DbufCookie cookie) {
   const auto found = buffers_.find(cookie);
   if (found == buffers_.end()) return;
   total_size_ -= found->second.size;
+  spent_dbufs_.insert(cookie);
   buffers_.erase(found);
   std::erase_if(framebuffers_, [&](const auto& entry) {
     if (entry.second.dbuf_cookie != cookie) return false;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -140,6 +141,9 @@ class Model {
   std::uint64_t total_size() const { return total_size_; }  // octets of all buffers
 
  private:
+  // A refusal that only a fault makes.
+  std::optional<Answer> refuse_wrongly(std::size_t connector, const displif::Request& request,
+                                       BackendFaults& faults) const;
   Answer decide_create(const displif::DbufCreate& request, BackendFaults& faults) const;
   Answer decide_destroy(const displif::DbufDestroy& request, BackendFaults& faults) const;
   Answer decide_attach(const displif::FbAttach& request, BackendFaults& faults) const;
@@ -159,6 +163,9 @@ class Model {
   std::map<FbCookie, Framebuffer> framebuffers_;
   std::vector<ConnectorState> connectors_;
   std::uint64_t total_size_ = 0;
+  // Cookies of objects that are gone, for faults.
+  std::set<DbufCookie> spent_dbufs_;
+  std::set<FbCookie> spent_fbs_;
 };
 
 }  // namespace displif_cts::fake_backend

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
+#include "fake_backend/breakdown.h"
 #include "fake_backend/service.h"
 #include "harness/displif/describe.h"
+#include "harness/displif/fourcc.h"
 
 namespace displif_cts::fake_backend {
 namespace {
@@ -16,7 +19,8 @@ using displif::raw;
 using trace::Direction;
 using trace::Kind;
 
-constexpr std::byte kDirt{0xa5};  // for reserved octets that should be 0
+constexpr std::size_t kManyBuffers = 200;  // more than any guest that shows pictures has
+constexpr std::byte kDirt{0xa5};           // for reserved octets that should be 0
 
 // An operation that is defined, and another one.
 std::uint8_t other_operation(std::uint8_t operation) {
@@ -95,6 +99,62 @@ std::optional<Fault> FakeBackend::Service::strikes_with(Fault BackendFaults::*fa
   return found;
 }
 
+void FakeBackend::Service::meet(Situation situation) {
+  {
+    const std::lock_guard lock(journal.mutex);
+    BreakdownFault& fault = journal.faults.breaks_down;
+    if (fault.situation != situation || !strike(fault.times)) return;
+  }
+  struck("breaks-down");
+  Breakdown::happen();
+}
+
+// What the refusal of a request was about.
+void FakeBackend::Service::meet_refusal(const ReceivedRequest& request, const Answer& answer) {
+  if (answer.status == 0) return;
+  if (++refusals_ >= 3) meet(Situation::refusals);
+  if (answer.status != -XEN_EINVAL) return;
+  const displif::Request& asked = request.request;
+  if (const auto* create = asked.as<displif::DbufCreate>()) {
+    meet((create->flags & XENDISPL_DBUF_FLG_REQ_ALLOC) != 0 ? Situation::allocation_not_offered
+                                                            : Situation::buffer_geometry);
+  } else if (const auto* attach = asked.as<displif::FbAttach>()) {
+    meet(displif::bits_per_pixel(attach->pixel_format) ? Situation::framebuffer_geometry
+                                                       : Situation::pixel_format);
+  } else if (asked.as<displif::SetConfig>() != nullptr) {
+    meet(Situation::configuration);
+  } else if (asked.as<displif::PgFlip>() != nullptr) {
+    meet(Situation::unconfigured_flip);
+  }
+}
+
+void FakeBackend::Service::meet_effect(const Effect& effect) {
+  Situation situation = Situation::none;
+  std::optional<DisplayBuffer> gone;
+  {
+    const std::lock_guard lock(journal.mutex);
+    const Model& model = journal.model;
+    if (std::holds_alternative<CreateBuffer>(effect) && model.buffers().size() >= kManyBuffers) {
+      situation = Situation::many_buffers;
+    } else if (const auto* destroy = std::get_if<DestroyBuffer>(&effect)) {
+      if (const DisplayBuffer* buffer = model.buffer(destroy->cookie)) gone = *buffer;
+      for (const auto& [cookie, fb] : model.framebuffers())
+        if (fb.dbuf_cookie == destroy->cookie) situation = Situation::buffer_in_use;
+    } else if (const auto* detach = std::get_if<DetachFramebuffer>(&effect)) {
+      for (const ConnectorState& connector : model.connectors())
+        if (connector.shown_fb == detach->cookie) situation = Situation::shown_detached;
+    }
+  }
+  if (situation != Situation::none) meet(situation);
+  bool rereads = false;
+  {
+    const std::lock_guard lock(journal.mutex);
+    rereads = journal.faults.breaks_down.situation == Situation::directory_revoked;
+  }
+  if (gone && rereads && !buffers_->read_directory(*gone).problems.empty())
+    meet(Situation::directory_revoked);
+}
+
 // --- rings ---------------------------------------------------------------------------------------
 
 Link& FakeBackend::Service::link(std::size_t connector) {
@@ -117,6 +177,7 @@ void FakeBackend::Service::read_confirmations(std::size_t connector) {
   if (link.in_cons_seen == in_cons) return;
   link.in_cons_seen = in_cons;
   record_index(connector, Direction::front_to_back, "in_cons", in_cons);
+  if (!link.events.unconfirmed()) meet(Situation::confirmation);
 }
 
 void FakeBackend::Service::drain_ports() {
@@ -135,6 +196,8 @@ void FakeBackend::Service::drain_ports() {
                              {"what", "notification"},
                              {"channel", request ? "req" : "evt"},
                              {"count", count}});
+      if (!request || link.ring.unconsumed() == 0) ++idle_notifications_;
+      if (idle_notifications_ > 50) meet(Situation::notifications);
       if (request) {
         link.work = true;
       } else {
@@ -148,9 +211,20 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
   Link& link = links_[connector];
   link.work = false;
   link.backlog_since.reset();
+  if (connector != 0 && strikes(&BackendFaults::only_first_connector, "only-first-connector"))
+    return;
   std::vector<Reply> replies;
   for (const std::size_t number : take_requests(connector, notified)) {
-    replies.push_back(handle(number));
+    Reply reply = handle(number);
+    const bool twice = std::ranges::any_of(
+        replies, [&](const Reply& other) { return other.response.id == reply.response.id; });
+    if (twice && strikes(&BackendFaults::duplicate_id_dropped, "duplicate-id-dropped")) continue;
+    const bool flips =
+        std::ranges::any_of(replies, [](const Reply& r) { return r.flip.has_value(); });
+    if (flips && reply.flip &&
+        strikes(&BackendFaults::outstanding_flip_lost, "outstanding-flip-lost"))
+      reply.flip.reset();
+    replies.push_back(std::move(reply));
   }
   if (replies.size() > 1 && strikes(&BackendFaults::responses_reversed, "response-reversed")) {
     std::ranges::reverse(replies);
@@ -160,6 +234,8 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
   if (link.threshold_stale) return;
   // Comes back here in the next turn of the loop, after others had theirs.
   link.work = link.ring.final_check_for_requests();
+  if (link.work && strikes(&BackendFaults::one_per_notification, "one-per-notification"))
+    link.work = false;
   if (!replies.empty()) {
     record_index(connector, Direction::back_to_front, "req_event", link.ring.req_cons() + 1);
   }
@@ -168,8 +244,13 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
 std::vector<std::size_t> FakeBackend::Service::take_requests(std::size_t connector, bool notified) {
   Link& link = links_[connector];
   std::vector<std::size_t> taken;
+  bool single = false;
+  {
+    const std::lock_guard lock(journal.mutex);
+    single = journal.faults.one_per_notification != 0;
+  }
   // One ring's length at most: the frontend can refill it as fast as we take.
-  while (taken.size() < link.ring.size()) {
+  while (taken.size() < (single ? 1 : link.ring.size())) {
     const displif::Taken next = link.ring.take_request();
     if (link.req_prod_seen != next.prod) {
       link.req_prod_seen = next.prod;
@@ -179,6 +260,8 @@ std::vector<std::size_t> FakeBackend::Service::take_requests(std::size_t connect
     if (!next) break;
     taken.push_back(journal_request(connector, next.index, next.packet, notified));
   }
+  if (taken.size() == link.ring.size() && strikes(&BackendFaults::full_ring_cut, "full-ring-cut"))
+    taken.pop_back();
   return taken;
 }
 
@@ -195,6 +278,7 @@ void FakeBackend::Service::take_overflowing(std::size_t connector, std::uint32_t
     link.ring.set_private(first + link.ring.size(), link.ring.rsp_prod_pvt());
     return;
   }
+  meet(Situation::ring_index);
   if (link.refused == prod) return;
   link.refused = prod;
   const std::string reason =
@@ -249,6 +333,9 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
     request = journal.requests[number];
   }
   const std::uint8_t operation = request.request.operation;
+  if (!displif::nonzero_bytes(request.request.packet, displif::reserved_bytes(operation, 2))
+           .empty())
+    meet(Situation::reserved_octets);
   Reply reply;
   reply.number = number;
   reply.connector = request.connector;
@@ -267,7 +354,18 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
     reply.response.status = injected->status;
     reply.reason = "fault error-status";
   } else {
+    meet_refusal(request, answer);
     if (answer.status == 0) carry_out(request, answer, reply);
+    const auto* create = request.request.as<displif::DbufCreate>();
+    if (create != nullptr && answer.status != 0 && raw(create->dbuf_cookie) != 0 &&
+        strikes(&BackendFaults::refused_buffer_kept, "refused-buffer-kept")) {
+      apply(request.connector, CreateBuffer{{.cookie = create->dbuf_cookie,
+                                             .width = create->width,
+                                             .height = create->height,
+                                             .bpp = create->bpp,
+                                             .size = create->buffer_sz,
+                                             .directory = create->gref_directory}});
+    }
     reply.response.status = wire_status(operation, answer.status);
     reply.reason = answer.reason;
   }
@@ -289,17 +387,29 @@ std::int32_t FakeBackend::Service::wire_status(std::uint8_t operation, std::int3
     const auto positive =
         strikes_at(&BackendFaults::positive_status, operation, "response-positive-status");
     if (positive) return positive->status;
+    if (strikes_at(&BackendFaults::success_reported_as_failure, operation,
+                   "success-reported-as-failure")) {
+      return -XEN_EIO;
+    }
   }
   return status;
 }
 
 // Memory first, then the model: what cannot be done is refused, and leaves no trace.
 void FakeBackend::Service::carry_out(const ReceivedRequest& request, Answer& answer, Reply& reply) {
+  meet_effect(answer.effect);
   if (const auto* create = std::get_if<CreateBuffer>(&answer.effect)) {
     create_buffer(create->buffer, answer);
   } else if (const auto* gone = std::get_if<DestroyBuffer>(&answer.effect)) {
+    bool allocated = false;
+    {
+      const std::lock_guard lock(journal.mutex);
+      const DisplayBuffer* buffer = journal.model.buffer(gone->cookie);
+      allocated = buffer != nullptr && buffer->backend_allocated;
+    }
     const bool keep =
-        strikes(&BackendFaults::mapping_kept_after_destroy, "mapping-kept-after-destroy");
+        strikes(&BackendFaults::mapping_kept_after_destroy, "mapping-kept-after-destroy") ||
+        (allocated && strikes(&BackendFaults::be_alloc_kept, "be-alloc-kept"));
     buffers_->destroy(gone->cookie, keep);
   } else if (const auto* edid = std::get_if<ReadEdid>(&answer.effect)) {
     read_edid(request.connector, *edid, answer, reply);
@@ -324,6 +434,14 @@ void FakeBackend::Service::create_buffer(const DisplayBuffer& buffer, Answer& an
     faults.refs_short = strikes(&BackendFaults::be_alloc_refs_short, "be-alloc-refs-short");
     faults.next_page_changed =
         strikes(&BackendFaults::be_alloc_next_page_changed, "be-alloc-next-page-changed");
+    faults.read_only = strikes(&BackendFaults::be_alloc_read_only, "be-alloc-read-only");
+    faults.not_cleared = strikes(&BackendFaults::be_alloc_not_cleared, "be-alloc-not-cleared");
+  }
+  if (buffer.pages() > displif::kRefsPerDirectoryPage &&
+      strikes(&BackendFaults::directory_first_page_only, "directory-first-page-only")) {
+    answer.status = -XEN_ENOMEM;
+    answer.reason = "fault directory-first-page-only";
+    return;
   }
   {
     const std::lock_guard lock(journal.mutex);
@@ -335,6 +453,8 @@ void FakeBackend::Service::create_buffer(const DisplayBuffer& buffer, Answer& an
   recorder_.message(Kind::index, Direction::front_to_back, directory_fields(buffer.cookie, walked));
   update([&](Journal& j) { j.directories.insert_or_assign(buffer.cookie, std::move(walked)); });
   if (outcome.ok()) return;
+  meet(Situation::directory);
+  if (strikes(&BackendFaults::invalid_directory_accepted, "invalid-directory-accepted")) return;
   answer.status = outcome.status;
   answer.reason = outcome.reason;
   trouble(fmt::format("buffer {:#x}: {}", raw(buffer.cookie), outcome.reason));
@@ -342,14 +462,22 @@ void FakeBackend::Service::create_buffer(const DisplayBuffer& buffer, Answer& an
 
 void FakeBackend::Service::read_edid(std::size_t connector, const ReadEdid& read, Answer& answer,
                                      Reply& reply) {
-  const auto& edid = options_.connectors[connector].edid;
+  std::vector<std::byte> edid = options_.connectors[connector].edid;
+  if (edid.size() >= XENDISPL_EDID_BLOCK_SIZE &&
+      strikes(&BackendFaults::edid_checksum_wrong, "edid-checksum-wrong"))
+    edid[XENDISPL_EDID_BLOCK_SIZE - 1] ^= std::byte{1};
   const bool skip = strikes(&BackendFaults::edid_not_written, "edid-not-written");
   // A buffer below the size that the EDID needs passes only where the check was left out.
   const auto fitting = std::span(edid).first(std::min<std::size_t>(edid.size(), read.size));
-  const Outcome outcome = buffers_->write_edid(read, skip ? std::span<const std::byte>() : fitting);
-  answer.status = outcome.status;
-  answer.reason = outcome.reason;
-  if (!outcome.ok()) return;
+  const bool keep = strikes(&BackendFaults::edid_kept_mapped, "edid-kept-mapped");
+  const Outcome outcome =
+      buffers_->write_edid(read, skip ? std::span<const std::byte>() : fitting, keep);
+  if (!outcome.ok() &&
+      !strikes(&BackendFaults::edid_directory_unchecked, "edid-directory-unchecked")) {
+    answer.status = outcome.status;
+    answer.reason = outcome.reason;
+    return;
+  }
   const bool beyond = strikes(&BackendFaults::edid_size_beyond_buffer, "edid-size-beyond-buffer");
   reply.response.edid_sz = beyond ? read.size + 128 : static_cast<std::uint32_t>(fitting.size());
 }
@@ -362,13 +490,36 @@ void FakeBackend::Service::apply(std::size_t connector, Effect effect) {
                         (std::holds_alternative<Flip>(effect) &&
                          strikes(&BackendFaults::flip_not_applied, "flip-not-applied"));
   if (left_out) return;
+  if (std::holds_alternative<Configure>(effect) && connector != 0 &&
+      strikes(&BackendFaults::config_on_first_connector, "config-on-first-connector"))
+    connector = 0;
   update([&](Journal& j) { j.model.apply(connector, effect); });
 }
 
 // --- responses -----------------------------------------------------------------------------------
 
+// What lies in the slot is looked at again when it is answered.
+void FakeBackend::Service::meet_change(const Reply& reply) {
+  std::uint32_t index = 0;
+  displif::Packet before{};
+  {
+    const std::lock_guard lock(journal.mutex);
+    if (journal.faults.breaks_down.situation != Situation::request_changed) return;
+    index = journal.requests[reply.number].ring_index;
+    before = journal.requests[reply.number].request.packet;
+  }
+  // As one that works on the request for a while, in its slot.
+  const auto until = xen::in(std::chrono::milliseconds(5));
+  bool changed = false;
+  while (!changed && xen::Clock::now() < until)
+    changed = link(reply.connector).ring.shared().read_slot(index) != before;
+  if (changed) meet(Situation::request_changed);
+}
+
 void FakeBackend::Service::deliver(Reply reply) {
   const std::uint8_t operation = reply.response.operation;
+  meet_change(reply);
+  if (Breakdown::happened()) return;
   if (strikes_at(&BackendFaults::response_never, operation, "response-never")) return;
   if (const auto late = strikes_at(&BackendFaults::response_late, operation, "response-late")) {
     timers_.emplace(xen::in(late->delay), [this, reply = std::move(reply)] { respond(reply); });
@@ -431,7 +582,13 @@ void FakeBackend::Service::put_response(std::size_t connector, const displif::Pa
   fields.update(displif::describe(sent.response));
   if (!reason.empty()) fields["reason"] = reason;
   recorder_.message(Kind::response, Direction::back_to_front, packet, std::move(fields));
+  const displif::Packet request = to.ring.shared().read_slot(sent.ring_index);
   to.ring.put_response(packet);
+  if (sent.ring_index >= to.ring.size() &&
+      strikes(&BackendFaults::response_slot_wrong, "response-slot-wrong")) {
+    to.ring.shared().write_slot(sent.ring_index + 1, packet);
+    to.ring.shared().write_slot(sent.ring_index, request);
+  }
   update([&](Journal& j) {
     sent.connection = j.connections;
     sent.number = j.responses.size();
@@ -460,6 +617,8 @@ void FakeBackend::Service::publish_responses(std::size_t connector, bool notify_
     forge(published + beyond->excess);
   }
   if (strikes(&BackendFaults::rsp_prod_backwards, "rsp-prod-backwards")) forge(before - 1);
+  if (strikes(&BackendFaults::req_prod_written, "req-prod-written"))
+    to.ring.shared().set_req_prod(0);
   std::uint8_t operation = 0;
   {
     const std::lock_guard lock(journal.mutex);
@@ -546,7 +705,15 @@ void FakeBackend::Service::put_event(std::size_t connector, const displif::Packe
   fields.update(displif::describe(sent.event));
   recorder_.message(Kind::event, Direction::back_to_front, packet, std::move(fields));
   // A frontend need not confirm (displif.h, "Back to front events delivery"): never wait for room.
-  if (!to.events.put(packet, displif::WhenFull::overwrite)) return;
+  const displif::Packet before = to.events.shared().read_slot(sent.page_index);
+  const bool stops = strikes(&BackendFaults::stops_when_unconfirmed, "stops-when-unconfirmed");
+  if (!to.events.put(packet, stops ? displif::WhenFull::refuse : displif::WhenFull::overwrite))
+    return;
+  if (sent.page_index >= displif::kEventSlots &&
+      strikes(&BackendFaults::event_slot_wrong, "event-slot-wrong")) {
+    to.events.shared().write_slot(sent.page_index + 1, packet);
+    to.events.shared().write_slot(sent.page_index, before);
+  }
   update([&](Journal& j) {
     sent.connection = j.connections;
     sent.number = j.events.size();
@@ -557,13 +724,18 @@ void FakeBackend::Service::put_event(std::size_t connector, const displif::Packe
 void FakeBackend::Service::publish_events(std::size_t connector) {
   Link& to = link(connector);
   read_confirmations(connector);
+  if (to.events.shared().in_prod() != to.in_prod_published) meet(Situation::event_page_written);
+  if (Breakdown::happened()) return;
   to.events.publish();
+  to.in_prod_published = to.events.in_prod_pvt();
   const std::uint32_t published = to.events.in_prod_pvt();
   record_index(connector, Direction::back_to_front, "in_prod", published);
   if (const auto beyond = strikes_with(&BackendFaults::event_prod_beyond, "event-prod-beyond")) {
     to.events.shared().set_in_prod(published + beyond->excess);
     record_index(connector, Direction::back_to_front, "in_prod", published + beyond->excess);
   }
+  if (strikes(&BackendFaults::in_cons_written, "in-cons-written"))
+    to.events.shared().set_in_cons(published);
   if (strikes(&BackendFaults::event_not_notified, "event-not-notified")) return;
   to.evt_port.notify();
 }

@@ -10,7 +10,9 @@
 #include <array>
 #include <cerrno>
 #include <stdexcept>
+#include <thread>
 
+#include "fake_backend/breakdown.h"
 #include "harness/displif/describe.h"
 #include "harness/xen/domains.h"
 #include "harness/xen/poll.h"
@@ -137,6 +139,13 @@ int FakeBackend::Service::wait_ms() const {
 }
 
 void FakeBackend::Service::step() {
+  if (Breakdown::happened()) {  // commands are still taken
+    pollfd wake{wake_fd_, POLLIN, 0};
+    [[maybe_unused]] const int woken = poll(&wake, 1, 100);
+    std::uint64_t ignored = 0;
+    [[maybe_unused]] const ssize_t emptied = read(wake_fd_, &ignored, sizeof ignored);
+    return;
+  }
   std::array<pollfd, 3> fds{};
   fds[0] = {wake_fd_, POLLIN, 0};
   fds[1] = {store_ && frontend_watch_ ? store_->fd() : -1, POLLIN, 0};
@@ -214,6 +223,7 @@ void FakeBackend::Service::remove_frontend() {
 }
 
 void FakeBackend::Service::start() {
+  if (Breakdown::happened()) return;
   if (phase_ != Phase::idle) vanish();
   if (!store().read(paths.backend + "/state")) {
     throw xen::Error("start", paths.backend + "/state: no such device", ENOENT);
@@ -242,6 +252,12 @@ void FakeBackend::Service::start() {
   if (strikes(&BackendFaults::connects_early, "connects-early")) go(State::connected);
   frontend_watch_.emplace(store().watch(paths.frontend + "/state"));
   own_watch_.emplace(store().watch(paths.backend + "/state"));
+  bool watches_all = false;
+  {
+    const std::lock_guard lock(journal.mutex);
+    watches_all = journal.faults.breaks_down.situation == Situation::nodes_changed;
+  }
+  if (watches_all) nodes_watch_.emplace(store().watch(paths.frontend));
 }
 
 void FakeBackend::Service::publish_versions() {
@@ -267,6 +283,8 @@ void FakeBackend::Service::drop_everything() {
   timers_.clear();
   links_.clear();
   kept_links_.clear();
+  kept_ports_.clear();
+  nodes_watch_.reset();
   buffers_.reset();
   channels_.reset();
   grants_.reset();
@@ -312,11 +330,19 @@ void FakeBackend::Service::write_state(std::string_view text) {
   store().write(path, text);
 }
 
-void FakeBackend::Service::go(State state) { write_state(bus::print(state)); }
+void FakeBackend::Service::go(State state) {
+  if (state == State::init_wait &&
+      strikes(&BackendFaults::stays_initialising, "stays-initialising"))
+    return;
+  write_state(bus::print(state));
+}
 
 void FakeBackend::Service::on_store_event(const xen::WatchEvent& event) {
   if (frontend_watch_ && event.token == frontend_watch_->token()) look_at_frontend();
   if (own_watch_ && event.token == own_watch_->token()) look_at_own_state();
+  if (nodes_watch_ && event.token == nodes_watch_->token() && !event.path.ends_with("/state") &&
+      event.path != paths.frontend)
+    meet(Situation::nodes_changed);
 }
 
 // The tool stack asks for a removal by writing Closing into the backend's node (libxl_device.c,
@@ -324,6 +350,9 @@ void FakeBackend::Service::on_store_event(const xen::WatchEvent& event) {
 void FakeBackend::Service::look_at_own_state() {
   const auto text = store().read(paths.backend + "/state");
   if (!text || *text == written_state_ || *text != bus::print(State::closing) || !follow) return;
+  if (strikes(&BackendFaults::ignores_removal, "ignores-removal")) return;
+  if (!store().read(paths.frontend + "/state")) meet(Situation::frontend_death);
+  if (Breakdown::happened()) return;
   recorder_.log("backend: the tool stack asks for the device's removal");
   shut_down();
 }
@@ -338,6 +367,9 @@ void FakeBackend::Service::look_at_frontend() {
     first = !journal.frontend_known;
     before = journal.frontend_state;
   }
+  if (text && !state) meet(Situation::frontend_state);
+  if (!text && phase_ == Phase::connected) meet(Situation::frontend_gone);
+  if (Breakdown::happened()) return;
   if (!first && state == before) return;
   recorder_.message(Kind::state, Direction::front_to_back,
                     state_fields(bus::Side::frontend, state, text.value_or("")));
@@ -380,6 +412,12 @@ void FakeBackend::Service::follow_frontend(std::optional<State> state,
   // InitWait stands, or a fault has put Connected in its place.
   const bool announced = written_state_ == bus::print(State::init_wait) ||
                          written_state_ == bus::print(State::connected);
+  if (lost && strikes(&BackendFaults::connected_after_closed, "connected-after-closed")) {
+    go(State::closed);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // for a watcher to see both
+    go(State::connected);
+    return;
+  }
   if (!lost && !deaf && announced) return;
   go(strikes(&BackendFaults::no_recovery, "no-recovery") ? State::closed : State::init_wait);
 }
@@ -443,13 +481,14 @@ void FakeBackend::Service::record_page(std::size_t connector) {
 
 void FakeBackend::Service::connect() {
   if (strikes(&BackendFaults::never_connects, "never-connects")) return;
-  unsigned protocol = 1;
+  unsigned protocol = 0;
   std::vector<displif::ConnectorTransport> transports;
   unsigned connection = 0;
   {
     const std::lock_guard lock(journal.mutex);
     connection = journal.connections + 1;
   }
+  if (connection > 1 && strikes(&BackendFaults::connects_once, "connects-once")) return;
   recorder_.message(Kind::state, Direction::none,
                     Json{{"connection", connection}, {"what", "connected"}});
   try {
@@ -461,6 +500,10 @@ void FakeBackend::Service::connect() {
     // closed.
     links_.clear();
     trouble(fmt::format("cannot connect: {}", error.what()));
+    meet(protocol == 0 ? Situation::version : Situation::transport);
+    if (Breakdown::happened()) return;
+    if (strikes(&BackendFaults::connects_without_transport, "connects-without-transport"))
+      go(State::connected);
     recorder_.message(Kind::state, Direction::none,
                       Json{{"connection", connection}, {"what", "disconnected"}});
     return;
@@ -468,7 +511,7 @@ void FakeBackend::Service::connect() {
   phase_ = Phase::connected;
   update([&](Journal& j) {
     j.model.set_protocol(protocol);
-    j.model.clear();
+    if (!strike(j.faults.objects_kept_after_close)) j.model.clear();
     j.protocol = protocol;
     j.connections = connection;
     j.transports.assign(transports.begin(), transports.end());
@@ -486,12 +529,17 @@ void FakeBackend::Service::tear_down(std::string_view why) {
   for (std::size_t i = 0; i < links_.size(); ++i) read_confirmations(i);
   buffers_->clear(keep);
   if (keep) std::ranges::move(links_, std::back_inserter(kept_links_));
+  if (!keep && strikes(&BackendFaults::channels_kept_after_close, "channels-kept-after-close"))
+    for (Link& link : links_) {
+      kept_ports_.push_back(std::move(link.req_port));
+      kept_ports_.push_back(std::move(link.evt_port));
+    }
   links_.clear();
   if (!keep) buffers_->release_kept();
   unsigned connection = 0;
   update([&](Journal& j) {
     j.connected = false;
-    j.model.clear();
+    if (!strike(j.faults.objects_kept_after_close)) j.model.clear();
     connection = j.connections;
   });
   recorder_.message(Kind::state, Direction::none,

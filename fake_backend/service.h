@@ -137,6 +137,11 @@ class FakeBackend::Service {
   std::optional<Fault> strikes_with(Fault BackendFaults::*fault, std::string_view name);
   void struck(std::string_view name);
 
+  void meet(Situation situation);  // fault breaks-down
+  void meet_refusal(const ReceivedRequest& request, const Answer& answer);
+  void meet_effect(const Effect& effect);
+  void meet_change(const Reply& reply);
+
   void trouble(const std::string& text);
   template <class Change>
   void update(Change&& change) {
@@ -153,14 +158,18 @@ class FakeBackend::Service {
   std::optional<xen::Store> store_;
   std::optional<xen::Watch> frontend_watch_;
   std::optional<xen::Watch> own_watch_;
+  std::optional<xen::Watch> nodes_watch_;  // fault breaks-down-at-nodes-changed
   std::optional<xen::EventChannels> channels_;
   std::optional<xen::Grants> grants_;
-  std::vector<Link> kept_links_;  // fault mapping-kept-after-close
+  std::vector<Link> kept_links_;            // fault mapping-kept-after-close
+  std::vector<xen::BoundPort> kept_ports_;  // fault channels-kept-after-close
   std::optional<Buffers> buffers_;
   std::vector<Link> links_;
 
   std::unique_ptr<bus::DeviceInstance> instance_;
   Phase phase_ = Phase::idle;
+  unsigned refusals_ = 0;
+  unsigned idle_notifications_ = 0;
   std::string written_state_;  // by us
   std::multimap<xen::Clock::time_point, std::function<void()>> timers_;
 

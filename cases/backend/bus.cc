@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include "cases/support/backend_case.h"
 
@@ -109,6 +110,7 @@ BACKEND_CASE(States,
   use_once(frontend);
   frontend.reconnect(soon());
   frontend.leave();
+  std::this_thread::sleep_until(quiet());  // what it writes when nobody is there any more
   std::optional<State> before;
   for (const StateChange& change : frontend.states()) {
     if (change.side != Side::backend) continue;

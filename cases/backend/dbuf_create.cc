@@ -49,12 +49,12 @@ BACKEND_CASES(Sizes, Size, sizes()) {
   spec.height = param.height;
   const BufferReply buffer = frontend.create_buffer(spec);
   if (!buffer.request) GTEST_SKIP() << "our own domain cannot share as much: " << buffer.text();
-  require(check_done(req::dbuf_create_accepted, buffer, "the buffer"));
   const std::uint64_t pages =
       (std::uint64_t{param.width} * param.height * 4 + xen::kPageSize - 1) / xen::kPageSize;
   if (pages > 1023)
-    check_done(req::dbuf_create_directory_followed, buffer,
-               fmt::format("a buffer of {} pages", pages));
+    require(check_done(req::dbuf_create_directory_followed, buffer,
+                       fmt::format("a buffer of {} pages", pages)));
+  require(check_done(req::dbuf_create_accepted, buffer, "the buffer"));
   check_done(req::fb_attach_accepted, frontend.attach_fb(buffer.cookie), "the framebuffer");
 }
 

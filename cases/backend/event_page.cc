@@ -39,6 +39,9 @@ BACKEND_CASE(Fields, {.id = "backend.event-page.fields",
               {fmt::format("in_prod {}", i + 1)}, fmt::format("in_prod {}", indexes->in_prod));
     require(check_awaited(req::event_slots_wrap, received, fmt::format("event {}", i)));
     const displif::Event& event = received->event;
+    // What lay in the slot a lap ago is what lies there when this event went elsewhere.
+    require(check(req::event_slots_wrap, i < 63 || event.id != i - 63, {fmt::format("event {}", i)},
+                  fmt::format("the event of a lap ago, id {}", event.id)));
     const auto* flip = std::get_if<PgFlipEvent>(&event.body);
     const auto dirt =
         displif::nonzero_bytes(event.packet, displif::reserved_event_bytes(event.type));

@@ -56,7 +56,7 @@ BACKEND_CASE(OwnConnector,
   for (std::size_t i = 0; i < 6; ++i) {
     const std::size_t connector = i % 2;
     Cursor cursor = frontend.event_cursor();
-    require(check_done(req::pg_flip_accepted,
+    require(check_done(req::ring_connector_of_ring,
                        frontend.send(connector, PgFlip{pictures[connector].fb}), "the flip"));
     const auto event = frontend.await_event({}, event_limit(), cursor);
     require(check_awaited(req::flip_event_on_own_connector, event, "an event"));
