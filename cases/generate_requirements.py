@@ -30,6 +30,9 @@ CPP_KEYWORDS = frozenset(
 )
 
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # where libyaml is there: ten times as fast
+
+
 class BadInput(Exception):
     """The file cannot be used; the faults are its arguments, each a full line."""
 
@@ -50,7 +53,7 @@ def literal(text: str) -> str:
 
 def _line_numbers(text: str) -> list[int]:
     """The line on which each requirement starts, in order."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, Loader=LOADER)
     if not isinstance(root, yaml.MappingNode):
         return []
     for key, value in root.value:
@@ -102,7 +105,7 @@ def load(path: Path) -> list[dict[str, Any]]:
     """The requirements in the file's order, whole; raises BadInput with every fault found."""
     try:
         text = path.read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=LOADER)
         lines = _line_numbers(text)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from error

@@ -448,17 +448,17 @@ void add_configuration(Builder& to) {
          "configures a framebuffer that does not exist", &Faults::config_unknown_fb);
   constexpr std::string_view kWithin = "set-config.within-resolution";
   static const std::array kRows{
-      NumberRow{"frontend.deviation.config-x-wrong", "set-config.position", "x is not 0",
+      NumberRow{"frontend.deviation.config-x-wrong", "set-config.x", "x is not 0",
                 &Faults::config_x, off_by(1)},
-      NumberRow{"frontend.deviation.config-y-wrong", "set-config.position", "y is not 0",
+      NumberRow{"frontend.deviation.config-y-wrong", "set-config.y", "y is not 0",
                 &Faults::config_y, off_by(1)},
       NumberRow{"frontend.deviation.config-x-beyond", kWithin, "x is 2^32 - 1", &Faults::config_x,
                 fixed(0xffffffff)},
       NumberRow{"frontend.deviation.config-y-beyond", kWithin, "y is 2^32 - 1", &Faults::config_y,
                 fixed(0xffffffff)},
-      NumberRow{"frontend.deviation.config-width-wrong", "set-config.size", "width is 1 too small",
+      NumberRow{"frontend.deviation.config-width-wrong", "set-config.width", "width is 1 too small",
                 &Faults::config_width, off_by(-1U)},
-      NumberRow{"frontend.deviation.config-height-wrong", "set-config.size",
+      NumberRow{"frontend.deviation.config-height-wrong", "set-config.height",
                 "height is 1 too small", &Faults::config_height, off_by(-1U)},
       NumberRow{"frontend.deviation.config-width-beyond", kWithin, "width is 2^31 and more",
                 &Faults::config_width, off_by(1U << 31U)},

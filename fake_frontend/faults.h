@@ -466,11 +466,12 @@ struct FrontendFaults {
 
   // deviation, frontend.deviation.config-unknown-fb, set-config.cookie.
   Times config_unknown_fb = 0;
-  // deviation, frontend.deviation.config-x-wrong, config-y-wrong, set-config.position; and
+  // deviation, frontend.deviation.config-x-wrong, set-config.x, config-y-wrong, set-config.y; and
   // config-x-beyond, config-y-beyond, set-config.within-resolution.
   NumberFault config_x;
   NumberFault config_y;
-  // deviation, frontend.deviation.config-width-wrong, config-height-wrong, set-config.size; and
+  // deviation, frontend.deviation.config-width-wrong, set-config.width, config-height-wrong,
+  // set-config.height; and
   // config-width-beyond, config-height-beyond, set-config.within-resolution.
   NumberFault config_width;
   NumberFault config_height;

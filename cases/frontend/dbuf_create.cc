@@ -327,5 +327,51 @@ FRONTEND_CASE(ErrorNotDestroyed,
         destroyed ? "DBUF_DESTROY of the refused cookie" : "no DBUF_DESTROY");
 }
 
+// --- geometry that no buffer can have
+// ---------------------------------------------------------------
+
+struct Extreme {
+  std::string name;
+  Geometry geometry;
+};
+
+std::vector<std::pair<CaseSpec, Extreme>> extreme_specs() {
+  std::vector<std::pair<CaseSpec, Extreme>> list;
+  // A row's bits are 2^32 + 32768 and 2^32, which 32 bits hold as 32768 and as 0.
+  for (const Extreme& extreme :
+       {Extreme{"overflow-to-small", {0x08000000U + 1024U, 1, 32}},
+        Extreme{"overflow-to-zero", {0x08000000U, 1, 32}},
+        Extreme{"largest", {0xffffffffU, 0xffffffffU, 32}}, Extreme{"odd-depth", {64, 64, 7}}}) {
+    CaseSpec spec;
+    spec.id = "frontend.dbuf-create.extreme-geometry." + extreme.name;
+    spec.title = fmt::format(
+        "A buffer of {}x{} at {} bits is refused to the guest's program, or asked for in "
+        "consistent words, and harms nothing.",
+        extreme.geometry.width, extreme.geometry.height, extreme.geometry.bpp);
+    spec.requirements = of(req::dbuf_create_extreme_geometry_survived);
+    list.emplace_back(std::move(spec), extreme);
+  }
+  return list;
+}
+
+FRONTEND_CASES(ExtremeGeometry, Extreme, extreme_specs()) {
+  const Requirement& survived = req::dbuf_create_extreme_geometry_survived;
+  FakeBackend& backend = connect();
+  guest.open();
+  Cursor requests = backend.request_cursor();
+  guest.call("create-dumb", create_args("buffer", param.geometry));
+  if (const auto sent = backend.none_until(RequestFilter::op(Operation::dbuf_create),
+                                           xen::in(milliseconds(300)), requests)) {
+    const DbufCreate& create = *sent->request.as<DbufCreate>();
+    const std::uint64_t bits = std::uint64_t{create.width} * create.bpp;
+    const bool holds = std::uint64_t{create.buffer_sz} * 8 >= bits * create.height;
+    check(survived, holds, {"a buffer_sz that holds width x height x bpp"},
+          fmt::format("{}x{}x{} in {} octets", create.width, create.height, create.bpp,
+                      create.buffer_sz));
+  }
+  guest.close();
+  check_usable(survived, backend);
+}
+
 }  // namespace
 }  // namespace displif_cts::cases

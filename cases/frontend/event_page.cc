@@ -79,5 +79,109 @@ FRONTEND_CASES(ProducerBeyond, Jump, jump_specs()) {
   check_usable(req::event_page_producer_beyond_ring, backend);
 }
 
+// --- events that the header leaves open
+// -------------------------------------------------------------
+
+FRONTEND_CASE(UnknownType, {.id = "frontend.event-page.unknown-type",
+                            .title = "An event of an undefined type is passed over; the flip "
+                                     "event behind it completes the flip.",
+                            .requirements = of(req::event_page_unknown_type_ignored)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  backend.set_faults([](BackendFaults& faults) { faults.event_unknown_type = 3; });
+  for (int flip = 0; flip < 4; ++flip) {
+    guest.page_flip(picture.connector, picture.fb);
+    const FlipEvent event = guest.wait_event(peer().flip_event / 2);
+    require(check_timed(req::event_page_unknown_type_ignored, event.arrived,
+                        {"the flip completes by its event"},
+                        event.arrived ? "it does" : "no event"));
+  }
+}
+
+FRONTEND_CASE(IdGap, {.id = "frontend.event-page.id-gap",
+                      .title = "A flip event whose id is not the next number completes its flip.",
+                      .requirements = of(req::event_page_id_not_required),
+                      .timeout = seconds(30)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  backend.set_faults([](BackendFaults& faults) { faults.event_id_gap = 1; });
+  guest.page_flip(picture.connector, picture.fb);
+  const FlipEvent event = guest.wait_event(peer().flip_event / 2);
+  check_timed(req::event_page_id_not_required, event.arrived, {"the flip completes by its event"},
+              event.arrived ? "it does" : "no event");
+}
+
+struct Cons {
+  std::string name;
+  std::int32_t distance;  // from the producer
+};
+
+std::vector<std::pair<CaseSpec, Cons>> cons_specs() {
+  std::vector<std::pair<CaseSpec, Cons>> list;
+  for (const Cons& cons : {Cons{"back", -70}, Cons{"ahead", 1}}) {
+    CaseSpec spec;
+    spec.id = "frontend.event-page.consumer-overwritten." + cons.name;
+    spec.title = fmt::format(
+        "The backend overwrites in_cons ({:+} from in_prod) and notifies: the guest neither "
+        "stalls nor crashes, and a new connection works.",
+        cons.distance);
+    spec.requirements = of(req::event_page_consumer_index_kept);
+    spec.timeout = seconds(45);
+    list.emplace_back(std::move(spec), cons);
+  }
+  return list;
+}
+
+void reconnect(FakeBackend& backend) {
+  backend.shutdown();
+  backend.await_state(bus::State::initialising, xen::in(seconds(10)));
+  backend.start();
+}
+
+FRONTEND_CASES(ConsumerOverwritten, Cons, cons_specs()) {
+  FakeBackend& backend = connect();
+  guest.open();
+  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  guest.page_flip(picture.connector, picture.fb);
+  guest.wait_event(peer().flip_event + seconds(2));
+  const auto indexes = backend.indexes(0);
+  ASSERT_TRUE(indexes);
+  backend.write_evt_cons(0, indexes->in_prod + static_cast<std::uint32_t>(param.distance));
+  backend.notify_events(0);
+  require(check_timed(req::event_page_consumer_index_kept, guest_answers(), {"the guest answers"},
+                      "the guest is silent"));
+  guest.close();
+  reconnect(backend);
+  require(check_awaited(req::event_page_consumer_index_kept, backend.await_connected(soon()),
+                        "Connected again"));
+  check_usable(req::event_page_consumer_index_kept, backend);
+}
+
+FRONTEND_CASE(Storm, {.id = "frontend.event-page.storm",
+                      .title = "Notifications that announce nothing, and more events than the "
+                               "page has slots, leave the guest in working order.",
+                      .requirements = of(req::event_page_storm_survived),
+                      .timeout = seconds(60)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  for (int burst = 0; burst < 500; ++burst) {
+    backend.notify_events(0);
+    backend.notify_requests(0);
+  }
+  check_timed(req::event_page_storm_survived, guest_answers(), {"the guest answers"},
+              "the guest is silent");
+  backend.set_faults(
+      [](BackendFaults& faults) { faults.event_flood = {.times = 1, .count = 200}; });
+  guest.page_flip(picture.connector, picture.fb);
+  guest.wait_event(peer().flip_event + seconds(2));
+  check_timed(req::event_page_storm_survived, guest_answers(), {"the guest answers"},
+              "the guest is silent");
+  guest.close();
+  check_usable(req::event_page_storm_survived, backend);
+}
+
 }  // namespace
 }  // namespace displif_cts::cases

@@ -4,6 +4,8 @@
 #include "cases/frontend/frontend_node.h"
 #include "cases/frontend/guest_calls.h"
 #include "cases/support/frontend_case.h"
+#include "harness/displif/nodes.h"
+#include "harness/xen/store.h"
 
 namespace displif_cts::cases {
 namespace {
@@ -270,6 +272,44 @@ FRONTEND_CASES(OutstandingRequest, Cause, outstanding_specs()) {
   require(
       check_awaited(req::recovery_reconnects, backend.await_connected(soon()), "Connected again"));
   check_usable(req::recovery_reconnects, backend);
+}
+
+// A backend that comes back may serve another configuration: the fake's is fixed, so that another
+// fake serves the same device then.
+FRONTEND_CASE(OtherConfiguration,
+              {.id = "frontend.recovery.client-holds.other-configuration",
+               .title = "The backend comes back with more connectors while a client holds the old "
+                        "device: the new device has them, and the old one's end does no harm.",
+               .requirements = of(req::recovery_other_configuration_adopted),
+               .timeout = seconds(40)}) {
+  if (peer().max_connectors < 4) GTEST_SKIP() << "the peer has fewer connectors";
+  const Requirement& adopted = req::recovery_other_configuration_adopted;
+  FakeBackend& first = connect(small_connectors(1));
+  guest.open("old");
+  show_picture(guest.connectors("old").at(0), "picture", "old");
+  first.shutdown();
+  first.await_state(State::initialising, after_removal_limit());
+  const auto options = small_connectors(4);
+  xen::Store store = xen::Store::open();
+  for (unsigned i = 0; i < options.connectors.size(); ++i) {
+    const displif::Resolution& size = options.connectors[i].resolution;
+    store.write(
+        first.paths().frontend + "/" + displif::node::of_connector(i, displif::node::kResolution),
+        fmt::format("{}x{}", size.width, size.height));
+  }
+  const std::string device = first.paths().frontend.substr(first.paths().frontend.rfind('/') + 1);
+  FakeBackend second(guest_domain(), static_cast<std::uint16_t>(std::stoul(device)), options,
+                     recorder());
+  second.start();
+  require(check_awaited(adopted, second.await_connected(soon()), "Connected again"));
+  guest.open("new");
+  check_equal(adopted, "connectors", std::size_t{4}, guest.connectors("new").size());
+  guest.call("close", {{"name", "old"}});
+  check_timed(adopted, guest_answers(), {"the guest answers when the old device has gone"},
+              "the guest is silent");
+  guest.call("close", {{"name", "new"}});
+  check_usable(adopted, second);
+  second.vanish();
 }
 
 }  // namespace

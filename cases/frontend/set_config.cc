@@ -31,8 +31,9 @@ std::vector<std::pair<CaseSpec, Format>> format_specs() {
     spec.id = "frontend.set-config.fields." + lower;
     spec.title = "A mode with a framebuffer of " + format.name +
                  " is the configuration that the guest asked for.";
-    spec.requirements = of(req::set_config_cookie, req::set_config_position, req::set_config_size,
-                           req::set_config_bpp, req::set_config_within_resolution);
+    spec.requirements =
+        of(req::set_config_cookie, req::set_config_x, req::set_config_y, req::set_config_width,
+           req::set_config_height, req::set_config_bpp, req::set_config_within_resolution);
     list.emplace_back(std::move(spec), format);
   }
   return list;
@@ -57,10 +58,10 @@ FRONTEND_CASES(ConfigFields, Format, format_specs()) {
   check_equal(req::set_config_cookie, "fb_cookie",
               hex_text(raw(attach.request.as<FbAttach>()->fb_cookie)),
               hex_text(raw(config.fb_cookie)));
-  check_equal(req::set_config_position, "x", 0U, config.x);
-  check_equal(req::set_config_position, "y", 0U, config.y);
-  check_equal(req::set_config_size, "width", connector.width, config.width);
-  check_equal(req::set_config_size, "height", connector.height, config.height);
+  check_equal(req::set_config_x, "x", 0U, config.x);
+  check_equal(req::set_config_y, "y", 0U, config.y);
+  check_equal(req::set_config_width, "width", connector.width, config.width);
+  check_equal(req::set_config_height, "height", connector.height, config.height);
   check_equal(req::set_config_bpp, "bpp", param.bpp, config.bpp);
   check(req::set_config_within_resolution, request.answer.status == 0,
         {"within the connector's resolution"}, text_of(config));
@@ -152,35 +153,35 @@ FRONTEND_CASE(LargerFramebuffer,
               {.id = "frontend.set-config.larger-framebuffer",
                .title = "A framebuffer larger than the connector is shown in part: what is "
                         "configured stays within the resolution.",
-               .requirements = of(req::set_config_within_resolution, req::set_config_size)}) {
+               .requirements = of(req::set_config_within_resolution, req::set_config_width,
+                                  req::set_config_height)}) {
   FakeBackend& backend = connect();
   guest.open();
   const GuestConnector connector = guest.connectors().at(0);
   Cursor requests = backend.request_cursor();
   show_part(guest, connector, 0, 0);
   const auto request =
-      expect_request(req::set_config_size, backend, Operation::set_config, requests);
+      expect_request(req::set_config_width, backend, Operation::set_config, requests);
   const SetConfig& config = *request.request.as<SetConfig>();
   check(req::set_config_within_resolution,
         config.width <= connector.width && config.height <= connector.height,
         {fmt::format("at most {}x{}", connector.width, connector.height)}, text_of(config));
-  check_equal(req::set_config_size, "size", fmt::format("{}x{}", connector.width, connector.height),
-              fmt::format("{}x{}", config.width, config.height));
+  check_equal(req::set_config_width, "width", connector.width, config.width);
+  check_equal(req::set_config_height, "height", connector.height, config.height);
 }
 
 FRONTEND_CASE(Position, {.id = "frontend.set-config.position",
                          .title = "The position that the guest asked for is the configured one.",
-                         .requirements = of(req::set_config_position)}) {
+                         .requirements = of(req::set_config_x, req::set_config_y)}) {
   FakeBackend& backend = connect();
   guest.open();
   const GuestConnector connector = guest.connectors().at(0);
   Cursor requests = backend.request_cursor();
   show_part(guest, connector, 120, 60);
-  const auto request =
-      expect_request(req::set_config_position, backend, Operation::set_config, requests);
+  const auto request = expect_request(req::set_config_x, backend, Operation::set_config, requests);
   const SetConfig& config = *request.request.as<SetConfig>();
-  check_equal(req::set_config_position, "x", 120U, config.x);
-  check_equal(req::set_config_position, "y", 60U, config.y);
+  check_equal(req::set_config_x, "x", 120U, config.x);
+  check_equal(req::set_config_y, "y", 60U, config.y);
 }
 
 // --- refused

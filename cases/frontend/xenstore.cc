@@ -43,8 +43,11 @@ std::vector<std::pair<CaseSpec, unsigned>> transport_specs() {
 
 FRONTEND_CASES(Transport, unsigned, transport_specs()) {
   if (peer().max_connectors < param) GTEST_SKIP() << "the peer has fewer connectors";
+  FakeBackend& backend = create_device(with_connectors(param));
+  backend.start();
   // The fake maps what it is given and binds to it before it is connected.
-  const std::string device = connect(with_connectors(param)).paths().frontend;
+  const bool usable = static_cast<bool>(backend.await_connected(soon()));
+  const std::string device = backend.paths().frontend;
   xen::Store store = xen::Store::open();
   std::map<std::uint32_t, std::string> references;
   std::map<std::uint32_t, std::string> ports;
@@ -68,6 +71,11 @@ FRONTEND_CASES(Transport, unsigned, transport_specs()) {
             fresh ? name + " = " + *text : name + " as " + other->second);
     }
   }
+  for (const NodeRule& node : kNodes)
+    check_timed(node.requirement, usable, {"what is published can be mapped and bound"},
+                usable                      ? "it can"
+                : backend.trouble().empty() ? "not connected"
+                                            : backend.trouble().front());
 }
 
 FRONTEND_CASE(Version,

@@ -63,8 +63,11 @@ bool add(std::string id, std::string title, std::vector<const Requirement*> requ
         {&req::event_page_consumer_behind_producer}) &&
     add("frontend.monitor.directories", "Every page directory is sound.",
         {&req::page_directory_covers_buffer, &req::page_directory_references_distinct}) &&
+    add("frontend.monitor.edid-buffers",
+        "Every request for an EDID comes with room for the largest.",
+        {&req::get_edid_buffer_size, &req::get_edid_directory}) &&
     add("frontend.monitor.bus-states", "The frontend's states follow the state diagrams.",
-        {&req::bus_states_in_order});
+        {&req::bus_states_in_order, &req::bus_frontend_state_defined});
 
 class FrontendMonitors : public runner::Monitors {
  public:

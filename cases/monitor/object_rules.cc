@@ -96,7 +96,8 @@ class Lifetime : public Rule {
     if (it == outstanding_.end()) return;
     const displif::Request request = it->second;
     outstanding_.erase(it);
-    answered(seen.connector, request, seen.response.status == 0);
+    // Above 0 is neither success nor failure: nothing is held against what follows.
+    answered(seen.connector, request, seen.response.status >= 0);
   }
 
   void report(trace::Recorder& recorder) const override {

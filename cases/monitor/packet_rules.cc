@@ -185,6 +185,27 @@ class Directories : public Rule {
   Tally distinct_{req::page_directory_references_distinct, "a reference for each page"};
 };
 
+class EdidBuffers : public Rule {
+ public:
+  void on_request(const RequestSeen& request) override {
+    const auto* edid = request.request.as<displif::GetEdid>();
+    if (edid == nullptr) return;
+    size_.judge(edid->buffer_sz >= XENDISPL_EDID_MAX_SIZE,
+                fmt::format("{}: buffer_sz {}", describe(request), edid->buffer_sz));
+    directory_.judge(
+        raw(edid->gref_directory) != 0,
+        fmt::format("{}: gref_directory {}", describe(request), raw(edid->gref_directory)));
+  }
+  void report(trace::Recorder& recorder) const override {
+    size_.report(recorder, "frontend.monitor.edid-buffers");
+    directory_.report(recorder, "frontend.monitor.edid-buffers");
+  }
+
+ private:
+  Tally size_{req::get_edid_buffer_size, "a buffer for the largest EDID"};
+  Tally directory_{req::get_edid_directory, "a reference to a directory"};
+};
+
 }  // namespace
 
 std::vector<std::unique_ptr<Rule>> packet_rules() {
@@ -197,6 +218,7 @@ std::vector<std::unique_ptr<Rule>> packet_rules() {
   rules.push_back(std::make_unique<Cookies>());
   rules.push_back(std::make_unique<Resolution>());
   rules.push_back(std::make_unique<Directories>());
+  rules.push_back(std::make_unique<EdidBuffers>());
   return rules;
 }
 

@@ -67,6 +67,7 @@ class EventPageIndexes : public Rule {
 
   void on_index(const IndexSeen& index) override {
     Page& page = pages_[index.connector];
+    if (index.name == "in_cons_overwritten") page.in_cons = index.value;  // by the backend
     if (index.name == "in_prod") {
       page.in_prod = index.value;
     } else if (index.name == "in_cons") {
@@ -104,6 +105,8 @@ class BusStates : public Rule {
     }
     if (!state && text.empty()) return;  // the device is gone
     if (state == frontend_) return;
+    defined_.judge(state && *state <= raw_of(bus::State::reconfigured),
+                   fmt::format("state '{}'", state ? std::to_string(*state) : text));
     tally_.judge(state && allowed(*state),
                  fmt::format("frontend {} -> {} with the backend in {}", frontend_,
                              state ? std::to_string(*state) : text, backend_));
@@ -114,6 +117,7 @@ class BusStates : public Rule {
 
   void report(trace::Recorder& recorder) const override {
     tally_.report(recorder, "frontend.monitor.bus-states");
+    defined_.report(recorder, "frontend.monitor.bus-states");
   }
 
  private:
@@ -141,6 +145,7 @@ class BusStates : public Rule {
   std::uint32_t frontend_ = raw_of(bus::State::initialising);  // as the tool stack writes it
   std::uint32_t backend_ = raw_of(bus::State::initialising);
   std::set<std::uint32_t> backend_since_{backend_};  // since the frontend's last change
+  Tally defined_{req::bus_frontend_state_defined, "a state that xenbus.h defines"};
   Tally tally_{req::bus_states_in_order, "a change that the state diagrams provide for"};
 };
 

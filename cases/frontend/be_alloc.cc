@@ -1,0 +1,120 @@
+// displif.h, XENDISPL_DBUF_FLG_REQ_ALLOC: buffers that the backend allocates, as far as the wire
+// shows them. Not every guest can touch such a buffer, so that nothing is drawn here.
+#include <fmt/format.h>
+
+#include "cases/support/frontend_case.h"
+#include "harness/xen/types.h"
+
+namespace displif_cts::cases::be_alloc {
+namespace {
+
+using displif::DbufCreate;
+using displif::Operation;
+
+const runner::Capability kBeAlloc = "be-alloc";
+
+fake_backend::Options allocating() {
+  fake_backend::Options options;
+  options.be_alloc = true;
+  return options;
+}
+
+struct Size {
+  std::uint32_t width;
+  std::uint32_t height;
+};
+
+std::vector<std::pair<CaseSpec, Size>> directory_specs() {
+  std::vector<std::pair<CaseSpec, Size>> list;
+  // A page; as many as one directory page can list; one more.
+  for (const Size& size : {Size{32, 32}, Size{1024, 1023}, Size{1024, 1024}}) {
+    CaseSpec spec;
+    spec.id = fmt::format("frontend.be-alloc.directory.{}x{}", size.width, size.height);
+    spec.title = fmt::format(
+        "For a buffer of {}x{} from the backend, the frontend provides a directory that the "
+        "backend can fill, takes the pages, and gives them back.",
+        size.width, size.height);
+    spec.requirements =
+        of(req::be_alloc_directory_provided, req::dbuf_create_flags, req::dbuf_create_buffer_size);
+    spec.needs = {kBeAlloc};
+    list.emplace_back(std::move(spec), size);
+  }
+  return list;
+}
+
+FRONTEND_CASES(Directory, Size, directory_specs()) {
+  FakeBackend& backend = connect(allocating());
+  guest.open();
+  Cursor requests = backend.request_cursor();
+  const Result result = guest.call("create-dumb", {{"fd", "card"},
+                                                   {"name", "buffer"},
+                                                   {"width", std::to_string(param.width)},
+                                                   {"height", std::to_string(param.height)},
+                                                   {"bpp", "32"}});
+  const auto request =
+      expect_request(req::be_alloc_directory_provided, backend, Operation::dbuf_create, requests);
+  const DbufCreate& create = *request.request.as<DbufCreate>();
+  check(req::dbuf_create_flags, (create.flags & ~1U) == 0, {"flags 0 or 1"},
+        fmt::format("flags {:#x}", create.flags));
+  if ((create.flags & 1U) == 0) GTEST_SKIP() << "the frontend allocates its buffers itself";
+  const std::uint64_t octets = std::uint64_t{param.width} * param.height * 4;
+  check(req::dbuf_create_buffer_size,
+        create.buffer_sz >= octets && create.buffer_sz < octets + xen::kPageSize,
+        {fmt::format("buffer_sz from {}, within its last page", octets)},
+        std::to_string(create.buffer_sz));
+  const auto directory = backend.directory(create.dbuf_cookie);
+  const bool sound = directory && directory->problems.empty();
+  check(req::be_alloc_directory_provided, sound, {"a directory that the backend can fill"},
+        !directory ? "none"
+        : sound    ? "it can"
+                   : directory->problems.front().text);
+  check(req::be_alloc_directory_provided, result.ok, {"the call succeeds"}, result.text());
+}
+
+struct BadReferences {
+  std::string name;
+  std::string words;
+  fake_backend::Times BackendFaults::*fault;
+};
+
+std::vector<std::pair<CaseSpec, BadReferences>> bad_specs() {
+  std::vector<std::pair<CaseSpec, BadReferences>> list;
+  for (const BadReferences& bad :
+       {BadReferences{"invalid", "references that grant nothing",
+                      &BackendFaults::be_alloc_refs_invalid},
+        BadReferences{"missing", "no reference at all", &BackendFaults::be_alloc_refs_missing},
+        BadReferences{"short", "all references but the last",
+                      &BackendFaults::be_alloc_refs_short}}) {
+    CaseSpec spec;
+    spec.id = "frontend.be-alloc.bad-references." + bad.name;
+    spec.title = "The backend says that it allocated a buffer, and its directory holds " +
+                 bad.words + ": the call fails, and nothing is harmed.";
+    spec.requirements = of(req::be_alloc_bad_references_survived);
+    spec.needs = {kBeAlloc};
+    spec.timeout = seconds(30);
+    list.emplace_back(std::move(spec), bad);
+  }
+  return list;
+}
+
+FRONTEND_CASES(References, BadReferences, bad_specs()) {
+  FakeBackend& backend = connect(allocating());
+  guest.open();
+  backend.set_faults([this](BackendFaults& faults) { faults.*param.fault = 1; });
+  Cursor requests = backend.request_cursor();
+  const auto args = [](const std::string& name) {
+    return Args{{"fd", "card"}, {"name", name}, {"width", "64"}, {"height", "64"}};
+  };
+  const Result result = guest.call("create-dumb", args("buffer"));
+  const auto request = expect_request(req::be_alloc_bad_references_survived, backend,
+                                      Operation::dbuf_create, requests);
+  if ((request.request.as<DbufCreate>()->flags & 1U) == 0)
+    GTEST_SKIP() << "the frontend allocates its buffers itself";
+  check(req::be_alloc_bad_references_survived, !result.ok, {"an error"}, result.text());
+  const Result good = guest.call("create-dumb", args("again"));
+  check(req::be_alloc_bad_references_survived, good.ok, {"the next buffer can be had"},
+        good.text());
+}
+
+}  // namespace
+}  // namespace displif_cts::cases::be_alloc
