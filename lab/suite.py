@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Sequence
 
+import yaml
+
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.places import with_places
+
+AMBIGUITIES = Path(__file__).resolve().parent.parent / "cases" / "ambiguities.yaml"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Case:
 class Suite:
     cases: tuple[Case, ...]
     requirements: tuple[dict[str, Any], ...] = ()
+    ambiguities: tuple[dict[str, Any], ...] = ()  # cases/ambiguities.yaml, those about the requirements
 
     def citing(self, requirement: str) -> list[Case]:
         """The cases, monitors left out, that say they judge it."""
@@ -84,6 +89,7 @@ class Plan:
             "sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "known": [case.id for case in self.suite.cases],
             "requirements": list(self.suite.requirements),
+            "ambiguities": list(self.suite.ambiguities),
         }
 
 
@@ -121,10 +127,17 @@ def load_suite(runner: Path, role: str) -> Suite:
         raise Stop(INFRASTRUCTURE, f"{runner} does not list its cases: {error}") from None
     cited = {requirement for case in suite.cases for requirement in case.requirements}
     wanted = [r for r in suite.requirements if r.get("role") in (role, "both") or r["id"] in cited]
-    suite = Suite(suite.cases, with_places(wanted))
+    suite = Suite(suite.cases, with_places(wanted), load_ambiguities({entry["id"] for entry in wanted}))
     if not suite.cases:
         raise Stop(INFRASTRUCTURE, f"{runner} lists no case for role {role}: {done.stderr.strip()}")
     return suite
+
+
+def load_ambiguities(requirements: set[str], register: Path = AMBIGUITIES) -> tuple[dict[str, Any], ...]:
+    """What the header leaves open about these requirements; each text in one line."""
+    entries = yaml.safe_load(register.read_text(encoding="utf-8"))["ambiguities"]
+    return tuple({key: value if isinstance(value, list) else " ".join(value.split()) for key, value in entry.items()}
+                 for entry in entries if requirements & set(entry["requirements"]))
 
 
 def select(suite: Suite, selection: Selection) -> Plan:

@@ -133,7 +133,7 @@ def write(judged: Judged, folder: Path) -> str:
         headline=view.headline(judged), tone={0: "good", 1: "bad"}.get(judged.exit_status, "infra"),
         peer=view.peer_title(judged), place=view.place_title(judged), exit_status=judged.exit_status,
         counts=view.count_text(judged), trouble=judged.trouble, facts=_facts(judged),
-        requirements=requirements, requirement_counts=Counter(row["state"] for row in requirements),
+        ambiguities=judged.run.ambiguities, requirements=requirements, requirement_counts=Counter(row["state"] for row in requirements),
         surprises=[_surprise(judged, result) for result in surprises[:MAX_SURPRISES]], more_surprises=len(surprises[MAX_SURPRISES:]),
         unplanned=sorted(name for name, n in judged.unplanned.items() if n),
         rows=rows, packed=packed, pictures=pictures.data,

@@ -67,6 +67,7 @@ class Run:
     known_cases: list[str] = field(default_factory=list)
     requirements: dict[str, dict[str, Any]] = field(default_factory=dict)
     attacks: dict[str, Any] = field(default_factory=dict)  # classes of attack, with their cases
+    ambiguities: list[dict[str, Any]] = field(default_factory=list)
     cases: dict[Key, CaseRun] = field(default_factory=dict)
 
     @property
@@ -147,6 +148,7 @@ class _Builder:
         result.known_cases = [word for word in record.get("known") or [] if isinstance(word, str)]
         result.requirements = {r["id"]: r for r in record.get("requirements") or []}
         result.attacks = record.get("attacks") or {}
+        result.ambiguities = list(record.get("ambiguities") or [])
         self.monitors = {case["id"] for case in result.plan if case.get("monitor")}
         if record["count"] != len(result.plan):
             result.damage.add(f"line {line.number}: the plan counts {record['count']} cases "

@@ -88,6 +88,15 @@ def test_the_page_shows_what_a_reader_needs(tmp_path: Path) -> None:
     assert shown.scripts == 1 and shown.pictures == 1
 
 
+def test_the_page_shows_what_the_header_leaves_open(tmp_path: Path) -> None:
+    records = s.whole()
+    next(record for record in records if record["t"] == "plan")["ambiguities"] = [
+        {"id": "event-ids", "where": "Events", "question": "What is an <id>?", "linux": "Counts.", "displ_be": "Counts, too.",
+         "judged": "Both.", "why": "Nobody says.", "requirements": ["ring.id-echoed"]}]
+    page = Reader(html.write(judged_stream(s.write(tmp_path, records)), tmp_path))
+    assert "ambiguity-event-ids" in page.ids and "What is an <id>?" in page.text and "Counts, too." in page.text
+
+
 def test_a_case_is_packed_with_its_evidence(tmp_path: Path) -> None:
     log = s.rec("msg", s.BAD, kind="log", dir="-", fields={"source": "guest kernel", "text": "a line\nWARNING: <here>"})
     cited = s.check(s.BAD, False, "wire.reserved-zero") | {"seen": "WARNING: <here>"}
