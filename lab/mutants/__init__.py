@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from .patches import KINDS, Mutant, MutantError, apply, list_mutants
+from .patches import KINDS, Mutant, MutantError, apply, list_mutants, unbreakable
 
-__all__ = ["KINDS", "Mutant", "MutantError", "apply", "command", "list_mutants"]
+__all__ = ["KINDS", "Mutant", "MutantError", "apply", "command", "list_mutants", "unbreakable"]
 
 
 def command(arguments: argparse.Namespace) -> int:

@@ -16,17 +16,27 @@ from lab.progress import Progress
 from lab.qemu.errors import BedError
 from lab.suite import Selection, Suite, select
 
+from . import mechanical
 from .patches import Mutant, MutantError, apply, list_mutants
-from .verdicts import Checks, Judgement, judge, read_checks, table
+from .verdicts import Checks, Judgement, judge, mechanical_table, read_checks, read_verdicts, table
 
 # run(name, modules, case globs) -> the run's stream. No modules: the guest's own.
 Run = Callable[[str, Sequence[Path], Sequence[str]], Path]
 # modules_of(mutant) -> the mutant's modules, built.
 Modules = Callable[[Mutant], Sequence[Path]]
 STOCK = "stock"
+WATCHED = ("frontend.pg-flip.fields",)
+# A little of everything that the driver does, in a minute or less: what a mechanical mutant is tried with.
+SMOKE = ("frontend.bus.*", "frontend.xenstore.*", "frontend.dbuf-create.fields.640x480x32", "frontend.dbuf-create.size.*",
+         "frontend.dbuf-create.error-status*", "frontend.dbuf-destroy.*", "frontend.fb-attach.*", "frontend.fb-detach.*",
+         "frontend.set-config.*", "frontend.pg-flip.fields", "frontend.pg-flip.contents", "frontend.pg-flip.event-never",
+         "frontend.pg-flip.not-before-event", "frontend.event-page.wraps", "frontend.ring.of-operation.4",
+         "frontend.ring.notifies", "frontend.be-alloc.*", "frontend.recovery.restarts")
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.mechanical:
+        return _mechanical(arguments)
     mutants = chosen(list_mutants(), arguments.mutant)
     if arguments.list:
         print("\n".join(f"{m.name:<32} {m.kind:<20} {m.requirement:<40} {m.description}" for m in mutants))
@@ -40,14 +50,60 @@ def main(arguments: argparse.Namespace) -> int:
             def modules_of(mutant: Mutant) -> Sequence[Path]:
                 return build_driver(apply(mutant, source, Path(work) / mutant.name), progress.bed)
 
-            judgements = kill_all(mutants, {m.requirement: [case.id for case in suite.citing(m.requirement)] for m in mutants}, modules_of,
-                                  run, progress)
+            judgements = kill_all(mutants, {m.requirement: _cases_for(m.requirement, suite) for m in mutants}, modules_of, run, progress)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
     survivors = sum(judgement.by is None for judgement in judgements)
     print(table(judgements))
-    print(f"{len(judgements) - survivors} of {len(judgements)} mutants caught; the streams are in {folder}")
+    rate = 100 * (len(judgements) - survivors) // len(judgements)
+    print(f"{len(judgements) - survivors} of {len(judgements)} mutants caught ({rate} %); the streams are in {folder}")
     return 1 if survivors else 0
+
+
+def _cases_for(requirement: str, suite: Suite) -> list[str]:
+    """Where only a monitor judges, a case that it watches."""
+    citing = [case.id for case in suite.citing(requirement)]
+    watched = any(case.monitor and requirement in case.requirements for case in suite.cases)
+    return citing or (list(WATCHED) if watched else [])
+
+
+def _mechanical(arguments: argparse.Namespace) -> int:
+    """A seeded sample of small changes. Survivors are printed, and no failure: some change nothing that anybody can see."""
+    progress = Progress()
+    try:
+        source = stock_driver_source(progress=progress.bed)
+        mutants = mechanical.sample(source, arguments.mechanical, arguments.seed)
+        if arguments.list:
+            print(mechanical.describe(mutants))
+            return 0
+        suite, run, folder = _real_run(arguments.jobs, progress)
+        passing = {case for case, verdict in read_verdicts(run(STOCK, (), SMOKE)).items() if verdict == "pass"}
+        rows: list[tuple[mechanical.MechanicalMutant, str]] = []
+        with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
+            for number, mutant in enumerate(mutants, 1):
+                progress.say("mutants", f"{number}/{len(mutants)} {mutant.name}: {mutant.description}")
+                rows.append((mutant, _try(mutant, source, Path(work) / mutant.name, run, passing, progress)))
+                progress.say("mutants", rows[-1][1])
+    except BedError as error:
+        raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
+    print(mechanical_table(rows))
+    print(f"the streams are in {folder}")
+    return 0
+
+
+def _try(mutant: mechanical.MechanicalMutant, source: Path, dest: Path, run: Run, passing: set[str], progress: Progress) -> str:
+    """What became of it: `caught by CASE: VERDICT`, `does not build`, or `survived`."""
+    try:
+        modules = build_driver(mechanical.apply(mutant, source, dest), progress.bed)
+    except BedError:
+        return "does not build"
+    try:
+        verdicts = read_verdicts(run(mutant.name, modules, SMOKE))
+    except BedError as error:
+        return f"caught by the bed: {error.message.splitlines()[0]}"
+    caught = [f"{case}: {verdict}" for case, verdict in sorted(verdicts.items())
+              if case in passing and verdict not in ("pass", "skip", "infra-error")]
+    return f"caught by {caught[0]}" if caught else "survived"
 
 
 def chosen(mutants: list[Mutant], globs: Sequence[str]) -> list[Mutant]:

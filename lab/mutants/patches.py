@@ -16,7 +16,8 @@ from lab.kernel.source import BUFFERS, find_source
 
 HERE = Path(__file__).resolve().parent
 INDEX = HERE / "mutants.yaml"
-KINDS = ("wire-field", "ring-or-notification", "bus-state", "grant-life-time", "error-path")
+KINDS = ("wire-field", "notification", "index-order", "directory-edge", "grant-life-time", "connector-ring", "event-id",
+         "bus-state", "error-path", "concurrency")
 KEYS = ("name", "kind", "requirement", "function", "description")
 SPATCH_SECONDS = 60
 
@@ -50,6 +51,11 @@ def list_mutants(index: Path = INDEX) -> list[Mutant]:
     if twice:
         raise MutantError(f"{index.name}: {', '.join(sorted(twice))} is described twice")
     return mutants
+
+
+def unbreakable(index: Path = INDEX) -> dict[str, str]:
+    """Requirements that no mutant can break so that it is seen, and why."""
+    return {name: " ".join(reason.split()) for name, reason in yaml.safe_load(index.read_text(encoding="utf-8")).get("none", {}).items()}
 
 
 def _mutant(entry: dict[str, Any], index: Path) -> Mutant:

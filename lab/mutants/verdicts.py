@@ -9,6 +9,7 @@ from typing import Any, Iterator, Sequence
 
 from lab.errors import INFRASTRUCTURE, Stop
 
+from .mechanical import MechanicalMutant
 from .patches import Mutant
 
 
@@ -50,6 +51,11 @@ def read_checks(stream: Path) -> Checks:
     return Checks(frozenset(done), frozenset(failed), complete)
 
 
+def read_verdicts(stream: Path) -> dict[str, str]:
+    """The last verdict of each case. Raises Stop when there is no stream."""
+    return {str(record["case"]): str(record["verdict"]) for record in _records(stream) if record.get("t") == "verdict"}
+
+
 def _records(stream: Path) -> Iterator[dict[str, Any]]:
     try:
         with stream.open("rb") as file:
@@ -89,4 +95,14 @@ def table(judgements: Sequence[Judgement]) -> str:
             for j in judgements]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (head, *rows)]
+    return "\n".join(lines)
+
+
+def mechanical_table(rows: Sequence[tuple[MechanicalMutant, str]]) -> str:
+    """A line each, and the rate of those that build."""
+    built = [(mutant, what) for mutant, what in rows if what != "does not build"]
+    caught = sum(what.startswith("caught") for _, what in built)
+    lines = [f"{mutant.name:<56}  {what}" for mutant, what in rows]
+    lines += [f"survivor: {mutant.place}:{mutant.line}: {mutant.description}" for mutant, what in built if what == "survived"]
+    lines.append(f"{caught} of {len(built)} mechanical mutants caught ({100 * caught // max(len(built), 1)} %)")
     return "\n".join(lines)

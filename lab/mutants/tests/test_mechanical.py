@@ -1,0 +1,90 @@
+"""Mechanical mutants: where they apply, and that a seed chooses the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.kernel.source import BUFFERS
+from lab.mutants import mechanical
+from lab.mutants.patches import MutantError
+from lab.mutants.verdicts import mechanical_table
+
+TEXT = """\
+#include <x.h>
+
+static int first(int a)
+{
+	int ret = 0;
+
+	if (a < 3)
+		ret = call(a, 7);
+	if (a == 5) {
+		DRM_ERROR("never %d\\n", 3);
+		flag = true;
+	}
+	return ret;
+}
+"""
+
+
+def of(operator: str) -> list[mechanical.MechanicalMutant]:
+    return [site for site in mechanical._sites_of(Path("x.c"), TEXT) if site.operator == operator]
+
+
+@pytest.mark.parametrize(("operator", "line", "after"), [
+    ("condition-turned", 7, "\tif (!(a < 3))"),
+    ("condition-turned", 9, "\tif (!(a == 5)) {"),
+    ("comparison-by-one", 7, "\tif (a <= 3)"),
+    ("equality-swapped", 9, "\tif (a != 5) {"),
+    ("statement-left-out", 8, "\t\t;"),
+    ("constant-off-by-one", 8, "\t\tret = call(a, 8);"),
+    ("truth-swapped", 11, "\t\tflag = false;"),
+])
+def test_each_operator_changes_its_line(operator: str, line: int, after: str) -> None:
+    assert (line, after) in [(site.line, site.after) for site in of(operator)]
+
+
+def test_what_is_printed_and_declared_is_left_alone() -> None:
+    assert not [site for site in mechanical._sites_of(Path("x.c"), TEXT) if site.line in (1, 3, 5, 10)]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "x.c"
+    file.write_text(TEXT)
+
+    class Files:
+        files = {Path("drivers/x.c"): file, BUFFERS: file}
+
+    monkeypatch.setattr(mechanical, "find_source", lambda _source: Files)
+    return tmp_path
+
+
+def test_the_same_seed_chooses_the_same(tree: Path) -> None:
+    names = [mutant.name for mutant in mechanical.sample(tree, 5, 7)]
+    assert names == [mutant.name for mutant in mechanical.sample(tree, 5, 7)] and len(set(names)) == 5
+    assert names != [mutant.name for mutant in mechanical.sample(tree, 5, 8)]
+    assert len(mechanical.sample(tree, 1000, 1)) == len(mechanical.sites(tree))
+
+
+def test_one_line_is_changed_and_no_other(tree: Path) -> None:
+    mutant = next(site for site in mechanical.sites(tree) if site.operator == "truth-swapped" and site.place != BUFFERS)
+    dest = mechanical.apply(mutant, tree, tree / "out")
+    assert not (dest / BUFFERS).exists()
+    changed = (dest / mutant.place).read_text().split("\n")
+    assert [number for number, line in enumerate(TEXT.split("\n"), 1) if changed[number - 1] != line] == [mutant.line]
+
+
+def test_another_source_is_refused(tree: Path) -> None:
+    mutant = mechanical.sites(tree)[0]
+    (tree / "x.c").write_text("\n" + TEXT)
+    with pytest.raises(MutantError, match="is another"):
+        mechanical.apply(mutant, tree, tree / "out")
+
+
+def test_the_table_counts_what_builds() -> None:
+    mutants = [mechanical.MechanicalMutant(Path("a.c"), n, "truth-swapped", "x", "y", "f") for n in (1, 2, 3)]
+    text = mechanical_table([(mutants[0], "caught by frontend.a: fail"), (mutants[1], "survived"), (mutants[2], "does not build")])
+    assert text.endswith("1 of 2 mechanical mutants caught (50 %)") and "survivor: a.c:2: f(): `x` becomes `y`" in text
