@@ -37,10 +37,18 @@ def make_parser() -> argparse.ArgumentParser:
     mutants.add_argument("--mutant", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
     mutants.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     mutants.add_argument("--list", action="store_true", help="print the mutants and stop")
+    mutants.add_argument("--mechanical", type=int, default=0, metavar="N", help="N small changes that nobody chose, instead")
+    mutants.add_argument("--seed", type=int, default=1, metavar="N", help="chooses the mechanical ones (default: 1)")
     selftest = commands.add_parser("selftest", help="show that every fault of the fake backend is caught, and nothing else")
     selftest.add_argument("--fault", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
     selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it")
     selftest.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
+    coverage = commands.add_parser("coverage", help="requirements without a case, cases without a fault, headers without a "
+                                   "requirement")
+    coverage.add_argument("--role", choices=("frontend", "backend"), default=None, help="only this one")
+    coverage.add_argument("--headers", metavar="DIR", default="/usr/include/xen/io", help="Xen's headers (default: %(default)s)")
+    coverage.add_argument("--matrix", metavar="FILE", help="a kill matrix of `selftest`: its survivors count as missing")
+    coverage.add_argument("--format", choices=("human", "json"), default="human")
     bench = commands.add_parser("bench", help="measure")
     bench.add_argument("what", choices=("bed", "loopback", "report"), help="bed: restores, cases per minute, template build; "
                        "loopback: round trips, connection, mappings, each against a baseline of the same run; "
@@ -104,6 +112,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return command(arguments)
     if arguments.command == "fuzz":
         from lab.fuzz import command
+
+        return command(arguments)
+    if arguments.command == "coverage":
+        from lab.coverage import command
 
         return command(arguments)
     if arguments.command == "bench":
