@@ -178,8 +178,14 @@ TEST_F(Conversation, UnknownOperation) {
 }
 
 TEST_F(Conversation, OperationOfANewerVersion) {
-  request(GetEdid{});
+  request(GetEdid{XENDISPL_EDID_MAX_SIZE, xen::GrantRef{9}});
   EXPECT_EQ(failed(), Failed{"packet.operation-in-version"});
+}
+
+TEST_F(Conversation, EdidBufferTooSmallAndWithoutDirectory) {
+  request(GetEdid{XENDISPL_EDID_MAX_SIZE - 1, xen::GrantRef{}});
+  EXPECT_EQ(failed(),
+            (Failed{"packet.operation-in-version", "get-edid.buffer-size", "get-edid.directory"}));
 }
 
 TEST_F(Conversation, BufferRequestOnAnotherRing) {
