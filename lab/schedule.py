@@ -96,7 +96,7 @@ class Stopped(Exception):
 
 # Cases that follow each other in one machine, as long as each leaves it as it was found. A machine that has run a case
 # has translated most of the code that the next one needs: emulated, a case costs half of what it costs in a fresh one.
-CASES_PER_MACHINE = 16
+CASES_PER_MACHINE = 32
 
 Batch = tuple[Job, ...]
 
@@ -122,7 +122,7 @@ def _shares(cases: Sequence[Case], size: int) -> list[list[Case]]:
     chunks: list[list[Case]] = []
     first = 0
     while first < len(cases):
-        length = min(size, max((size + 1) // 2, (len(cases) - first) // 5))
+        length = min(size, max((size + 1) // 2, (len(cases) - first) // 4))
         chunks.append(list(cases[first:first + length]))
         first += length
     return chunks
