@@ -81,6 +81,7 @@ Outcome Buffers::allocate(const DisplayBuffer& buffer, const AllocationFaults& f
     if (faults.refs_invalid) std::ranges::fill(refs, xen::GrantRef{0x7ffffff0U});
     if (faults.refs_short) refs.pop_back();
     std::vector<std::span<std::byte>> targets;
+    targets.reserve(pages.size());
     for (const xen::Mapping& page : pages) targets.push_back(page.page(0));
     if (!faults.refs_missing && !refs.empty()) displif::fill_directory(refs, targets);
     if (faults.next_page_changed) *entries_of(pages.back()) = raw(buffer.directory);

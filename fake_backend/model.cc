@@ -19,7 +19,7 @@ Answer refuse(int error, fmt::format_string<Parts...> format, Parts&&... parts) 
   return {-error, fmt::format(format, std::forward<Parts>(parts)...), NoEffect{}};
 }
 
-Answer accept(Effect effect) { return {0, {}, std::move(effect)}; }
+Answer accept(const Effect& effect) { return {0, {}, effect}; }
 
 // Octets that a picture needs at least: rows are not padded. Saturates.
 std::uint64_t picture_size(std::uint32_t width, std::uint32_t height, std::uint32_t bpp) {

@@ -9,7 +9,6 @@
 namespace displif_cts::cases {
 namespace {
 
-using displif::DbufCookie;
 using displif::FbAttach;
 using displif::FbCookie;
 using displif::Operation;

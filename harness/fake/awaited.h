@@ -16,7 +16,7 @@ template <typename T>
 class Awaited {
  public:
   Awaited(T value) : value_(std::move(value)) {}  // NOLINT: meant to convert
-  static Awaited failed(std::string failure) {
+  static Awaited failed(std::string failure) {    // NOLINT: moved, two lines below
     Awaited result;
     result.failure_ = std::move(failure);
     return result;
