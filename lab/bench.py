@@ -27,6 +27,10 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.what == "report":
         return bench_report.command(arguments.quick)
     progress = Progress()
+    if arguments.what == "fuzz":
+        from lab.fuzz.bench import command as fuzz_command
+
+        return fuzz_command(arguments.quick, progress)
     if arguments.what == "loopback":
         return _loopback(arguments.quick, progress)
     prepared = prepare(RunOptions(), progress)

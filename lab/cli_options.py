@@ -105,6 +105,8 @@ def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at once (default: 1)")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="start from these inputs, and keep what is new there "
                         "(default: the committed ones, left as they are)")
+    parser.add_argument("--driver-source", metavar="DIR", type=Path, help="a kernel tree or its drivers/gpu/drm/xen, "
+                        "in the place of Debian's")
     parser.add_argument("--unmask", action="append", default=[], metavar="NAME", help="report this known finding; all: every one")
     parser.add_argument("--coverage", action="store_true", help="print the lines that the corpus reaches, and stop")
     parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")

@@ -20,12 +20,14 @@ using shim::Known;
 using shim::masked;
 
 constexpr std::uint64_t kMostTime = 20'000;  // ms that one action lets pass
-constexpr int kRounds = 400;                 // more waits than an execution can have
+constexpr int kRounds = 3000;                // more waits than an execution can have
+constexpr int kMostRemovals = 4;             // of one execution: each can wait a hundred times
 
 const fuzz::Input* g_input = nullptr;
 std::size_t g_next = 0;
 bool g_serving = false;
 bool g_events = true;
+int g_removals = 0;
 
 bool idle_hook() { return g_serving && serve(g_events); }
 
@@ -40,7 +42,9 @@ void settle() {
   }
 }
 
+// As when a mask makes the input wait: its interleaving point is past then.
 void settle_clients() {
+  shim::interrupt_after(0);
   for (int round = 0; round < kRounds && shim::any_client_waits(); ++round) {
     shim::run_tasks();
     const std::uint64_t next = shim::until_next();
@@ -129,6 +133,7 @@ void write_store(const Action& action) {
 }
 
 void change_device(fuzz::DeviceEvent what) {
+  if (what != fuzz::DeviceEvent::probe && ++g_removals > kMostRemovals) return;
   if (masked(Known::close_while_waiting)) settle_clients();
   if (masked(Known::removed_while_held) && what != fuzz::DeviceEvent::probe) let_go();
   switch (what) {
@@ -178,9 +183,8 @@ void perform(const Action& action) {
       g_events = action.values[fuzz::Serve::events] != 0;
       break;
     case Kind::client:
-      if (action.values[fuzz::Client::call] == 0 && shim::device_goes() &&
-          masked(Known::removed_while_held))
-        break;
+      if (shim::device_goes() && masked(Known::removed_while_held)) break;
+      if (shim::device_disconnects() && masked(Known::close_while_waiting)) break;
       call(action);
       break;
     case Kind::fail:
@@ -221,6 +225,7 @@ void begin() {
   shim::g_config_hook = config_hook;
   g_serving = false;
   g_events = true;
+  g_removals = 0;
   shim::scheduler_begin();
   shim::failures_begin();
   shim::memory_begin();
@@ -248,6 +253,9 @@ void finish() {
   char path[64];
   std::snprintf(path, sizeof(path), "%s/state", shim::kBackend);
   shim::store_write(path, "2");  // what the driver's remove() waits for
+  settle();
+  // An unbinding that was still under way has bound the driver again.
+  if (shim::bus_device() != nullptr) shim::unplug_device();
   settle();
   shim_module_exit();
   release_all();

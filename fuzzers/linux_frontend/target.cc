@@ -24,7 +24,8 @@ extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; 
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
   if (std::getenv("DISPLIF_FUZZ_LIST") != nullptr) {
     for (const auto& known : displif_cts::shim::known_findings()) {
-      std::printf("%s\t%s\t%s\n", known.name.data(), known.what.data(), known.avoided.data());
+      std::printf("%s\t%s\t%s\t%s\n", known.name.data(), known.what.data(), known.avoided.data(),
+                  known.seen.data());
     }
     std::exit(0);
   }

@@ -1,13 +1,16 @@
 """Builds fuzz targets with clang, and fetches the driver's source where one needs it."""
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.build import ROOT, build_configured
 from lab.errors import INFRASTRUCTURE, Stop
-from lab.kernel.source import stock_driver_source
+from lab.kernel.source import find_source, stock_driver_source
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 
@@ -39,13 +42,38 @@ def _driver_source(progress: Progress) -> Path:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
 
 
-def build_target(target: Target, progress: Progress, preset: str = "fuzz") -> Built:
+def _overlaid(stock: Path, given: Path) -> Path:
+    """The stock tree with the user's files in their places, in a folder by its content."""
+    source = find_source(given)
+    name = hashlib.sha256(json.dumps([str(stock), source.description()]).encode()).hexdigest()[:16]
+    folder = ROOT / "build" / "fuzz-sources" / name
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as temporary:
+            tree = Path(temporary) / "tree"
+            shutil.copytree(stock, tree)
+            for place, path in source.files.items():
+                (tree / place).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tree / place)
+            tree.rename(folder)
+    return folder
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def build_target(target: Target, progress: Progress, preset: str = "fuzz", driver_source: Path | None = None) -> Built:
+    """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's."""
     if not shutil.which(COMPILER):
         raise Stop(INFRASTRUCTURE, f"{COMPILER} is not installed: the fuzz targets are built with clang",
                    "sudo apt-get install --no-install-recommends clang-14 libclang-rt-14-dev llvm-14")
     if shutil.disk_usage(ROOT).free < NEED:
         raise Stop(INFRASTRUCTURE, f"no space to build in {ROOT}", "free some, or move the tree")
-    settings = [f"-DDISPLIF_CTS_LINUX_SOURCE={_driver_source(progress)}"]
+    source = _driver_source(progress)
+    if driver_source is not None:
+        source = _overlaid(source, driver_source)
+    settings = [f"-DDISPLIF_CTS_LINUX_SOURCE={source}"]
     with progress.phase("build", f"{target.program}, preset {preset}"):
         folder = build_configured(preset, [target.program, INPUT_TOOL], settings)
     return Built(folder, target)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import time
 from pathlib import Path
 
@@ -10,10 +9,11 @@ from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.progress import Progress
 
-from .builds import Built, build_target
+from .builds import build_target
 from .corpus import load, save
 from .coverage import report
-from .engine import Fuzzing, Settings, Totals, environment
+from .engine import Fuzzing, Settings, Totals
+from .known import known_findings, mask_of
 from .targets import TARGETS, Target, find_target
 from .triage import triage
 
@@ -38,25 +38,6 @@ def main(arguments: argparse.Namespace) -> int:
     return _fuzz(target, arguments, progress)
 
 
-def mask_of(target: Target, unmask: list[str], known: list[str]) -> str:
-    """For DISPLIF_FUZZ_MASK. Raises Stop when a name is none."""
-    if "all" in unmask:
-        return "none"
-    for name in unmask:
-        if name not in known:
-            raise Stop(USAGE, f"--unmask {name}: no known finding of {target.name} has that name",
-                       f"known: {', '.join(known)}" if known else "this target has no known findings")
-    return ",".join(name for name in known if name not in unmask) or "none"
-
-
-def known_findings(built: Built) -> dict[str, str]:
-    """name -> what is not done, or not reported, while it is masked. The program says it itself."""
-    done = subprocess.run([str(built.program), "-help=1"], capture_output=True, text=True, check=False,
-                          env=environment("all") | {"DISPLIF_FUZZ_LIST": "1"})
-    lines = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 2]
-    return {name: avoided for name, _, avoided in lines}
-
-
 def _out_folder(target: Target, out: Path | None) -> Path:
     folder = out or ROOT / "out" / f"fuzz-{target.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
@@ -69,7 +50,9 @@ def _out_folder(target: Target, out: Path | None) -> Path:
 
 
 def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
-    built = build_target(target, progress)
+    if arguments.driver_source is not None and not target.driver:
+        raise Stop(USAGE, f"--driver-source is for targets that are built from the driver, not for {target.name}")
+    built = build_target(target, progress, driver_source=arguments.driver_source)
     known = known_findings(built)
     mask = mask_of(target, arguments.unmask, list(known))
     folder = _out_folder(target, arguments.out)
@@ -80,7 +63,7 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
     print(f"target    {target.name}: {target.what}")
     print(f"corpus    {count} inputs from {arguments.corpus or target.corpus}")
     for name in masked:
-        print(f"masked    {name}: {known[name]}")
+        print(f"masked    {name}: {known[name].avoided}")
     fuzzing = Fuzzing(built, Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, mask), folder, corpus, progress)
     started = time.monotonic()
     totals = fuzzing.run()

@@ -31,7 +31,11 @@ class Target:
 TARGETS = (
     Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True,
            sources=("xen_drm_front", "xen-front-pgdir-shbuf")),
+    Target("parsers", "fuzzers/harness", "the suite's own readers of packets, rings, event pages, directories and nodes",
+           typed=False, sources=("displif", "bus")),
+    Target("store-server", "fuzzers/harness", "loopback's xenstored, fed by three connections", typed=False, sources=("store",)),
 )
+EMPTY = Target("empty", "fuzzers/empty", "the engine and the inputs' reader alone")
 
 
 def find_target(name: str) -> Target:

@@ -12,6 +12,7 @@ from .builds import Built, build_target
 from .corpus import pack_text, print_input
 from .engine import environment
 from .findings import Finding, parse
+from .known import Known, known_findings
 from .targets import TARGETS, Target
 
 LIMIT = 60  # seconds of one replay
@@ -56,6 +57,16 @@ def _pack(built: Built, actions: list[str], folder: Path) -> Path:
     return pack_text(built, "\n".join(["displif-cts fuzz input 1", *actions, ""]), folder)
 
 
+def _known(built: Built, packed: Path, found: Finding) -> Known | None:
+    """The known finding that this is: the one without whose mask it is found again."""
+    known = known_findings(built)
+    for name in known:
+        again = replay(built, packed, ",".join(other for other in known if other != name))
+        if again is not None and again.key == found.key:
+            return known[name]
+    return None
+
+
 def triage(paths: list[Path], progress: Progress) -> int:
     if not paths:
         raise Stop(USAGE, "fuzz triage needs inputs", "e.g. out/fuzz-*/findings/*/input")
@@ -79,20 +90,22 @@ def _one(path: Path, progress: Progress) -> int:
         if found is None:
             print("verdict   not reproduced: the input ends without a finding, with nothing masked")
             return 0
-        masked = replay(built, packed, "all")
+        known = _known(built, packed, found)
         print(f"finding   {found.key}: {found.title()}")
         for function, place in list(zip(found.frames, found.places))[:6]:
             print(f"          {function} {place}")
-        if masked is None:
-            print("known     it is masked by name in ordinary runs")
+        if known is not None:
+            print(f"known     {known.name}: {known.what}; masked in ordinary runs")
         if target.typed:
             lines = [line for line in text.splitlines()[1:] if line]
             lines = minimise(built, lines, found.key, folder)
             print(f"needs     {len(lines)} actions:")
             for line in lines:
                 print(f"          {line}")
-    if target.driver:
-        print("verdict   model only: seen on the shim in user space; it has not been replayed in the real guest")
+    if known is not None and known.seen:
+        print(f"verdict   real: the case {known.seen} shows it in the real guest")
+    elif target.driver:
+        print("verdict   model only: seen on the shim in user space; nothing has shown it in the real guest")
     else:
         print("verdict   real: the code under test is the one that ships, in process")
     return 1

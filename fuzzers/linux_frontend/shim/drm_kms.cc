@@ -21,6 +21,7 @@ struct Commit {
   struct shim_commit* before = nullptr;
   struct drm_display_mode mode {};
   bool modeset = false;
+  bool references_device = false;
   int x = 0;
   int y = 0;
 };
@@ -65,7 +66,9 @@ void commit_tail(void* argument) {
   if (commit->old_plane->fb != nullptr) put_framebuffer(commit->old_plane->fb);
   std::free(commit->old_plane);
   std::free(commit->old_crtc);
+  struct drm_device* held = commit->references_device ? pipe->crtc.dev : nullptr;
   delete commit;
+  if (held != nullptr) drm_dev_put(held);
 }
 
 // drm_atomic_helper_commit() for one pipe. The modeset lock is held.
@@ -124,6 +127,11 @@ int commit(struct drm_simple_display_pipe* pipe, const Wanted& wanted) {
   flying->old_plane->state = &flying->state;
   pipe->plane.state = new_plane;
   crtc.state = new_crtc;
+  // The state of a commit holds its device (drm_atomic_state_init).
+  if (crtc.dev->references > 0) {
+    ++crtc.dev->references;
+    flying->references_device = true;
+  }
   if (wanted.nonblocking) {
     queue_work(commit_tail, flying);
   } else {
@@ -344,6 +352,10 @@ void drm_mode_config_cleanup(struct drm_device* dev) {
 
 void drm_atomic_helper_shutdown(struct drm_device* dev) {
   shim_point();
+  if (dev->references == 0) {
+    finding_unless(Known::released_device_referenced,
+                   "refcount_t: a reference is taken on a DRM device that is being released");
+  }
   mutex_lock(&dev->modeset);
   for (int i = 0; i < dev->pipe_count; ++i) {
     if (dev->pipes[i]->crtc.state != nullptr) commit(dev->pipes[i], Wanted{});

@@ -23,6 +23,7 @@ enum class Known : std::uint8_t {
   channels_leak,
   object_leaks,
   directory_freed_while_mapped,
+  released_device_referenced,
   count,
 };
 
@@ -30,6 +31,7 @@ struct KnownFinding {
   std::string_view name;
   std::string_view what;
   std::string_view avoided;  // what the run does not do, or does not report, while it is masked
+  std::string_view seen;     // the suite's case that shows it in the real guest; empty: none does
 };
 std::span<const KnownFinding> known_findings();
 

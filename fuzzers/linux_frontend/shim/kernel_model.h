@@ -140,6 +140,8 @@ void unplug_device();  // as the tool stack does: the driver's remove runs in xe
 void unbind_device();  // as a process does through sysfs; bound again at once
 // Connectors that the driver found when it last read its configuration.
 int configured_connectors();
+// Does the driver hear of a state that ends a connection?
+bool device_disconnects();
 // Is a removal asked for that is not done yet?
 bool device_goes();
 void bus_begin();

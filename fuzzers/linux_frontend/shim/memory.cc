@@ -14,10 +14,10 @@ namespace {
 // kmalloc(0)'s answer, as Linux's ZERO_SIZE_PTR: not null, and not to be touched.
 void* const kZeroSize = reinterpret_cast<void*>(16);
 constexpr std::size_t kMostAtOnce = 4U << 20U;  // KMALLOC_MAX_SIZE
-constexpr std::size_t kMostHuge = 64U << 20U;
+constexpr std::size_t kMostHuge = 1U << 20U;  // a table of more pages than there are
 constexpr std::size_t kMostTogether = 512U << 20U;
 constexpr std::size_t kMostPages = 70'000;        // of buffers: 273 MB
-constexpr std::size_t kMostPagesMasked = 30'000;  // fewer than grants
+constexpr std::size_t kMostPagesMasked = 5'000;  // fewer than grants; four pages of a directory
 constexpr std::uintptr_t kPageBase =
     0x100000000000;  // never mapped: nobody touches a buffer's pages
 

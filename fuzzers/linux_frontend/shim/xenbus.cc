@@ -32,6 +32,7 @@ struct xenbus_device* g_device = nullptr;
 std::vector<Watch> g_watches;
 int g_removals = 0;
 int g_configured = 0;
+bool g_disconnecting = false;
 std::uint32_t g_number = 0;
 bool g_watched = false;   // the watch on the backend's state is registered
 struct mutex g_callback;  // xenwatch_mutex: held while a watch's callback runs
@@ -106,6 +107,9 @@ void changed() {
   if (g_watched) {
     const unsigned state = xenbus_read_unsigned(kBackend, "state", XenbusStateUnknown);
     say("[%s] backend state is %u, frontend %d", running(), state, g_device->state);
+    // What ends a connection: see close_while_waiting.
+    g_disconnecting = state <= XenbusStateInitWait || state == XenbusStateClosed;
+    while (g_disconnecting && masked(Known::close_while_waiting) && any_client_waits()) msleep(10);
     const bool reads =
         state == XenbusStateInitWait &&
         (g_device->state == XenbusStateInitialising || g_device->state == XenbusStateConnected);
@@ -113,6 +117,7 @@ void changed() {
       if (reads) g_configured = 0;
       g_driver->otherend_changed(g_device, static_cast<enum xenbus_state>(state));
     }
+    g_disconnecting = false;
   }
   mutex_unlock(&g_callback);
 }
@@ -187,6 +192,7 @@ struct xenbus_device* bus_device() {
   return g_device;
 }
 std::uint32_t device_number() { return g_device != nullptr ? g_number : 0; }
+bool device_disconnects() { return g_disconnecting; }
 int configured_connectors() { return g_configured; }
 bool device_goes() { return g_removals > 0; }
 
@@ -211,6 +217,7 @@ void bus_begin() {
   g_watches.clear();
   g_removals = 0;
   g_configured = 0;
+  g_disconnecting = false;
   g_watched = false;
   g_callback.owner = nullptr;
   g_binding.owner = nullptr;

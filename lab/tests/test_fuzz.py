@@ -1,0 +1,133 @@
+"""`fuzz`: reading what a target says, masks, corpora, bad input; and each target for a fixed number of executions."""
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.build import ROOT
+from lab.errors import Stop
+from lab.fuzz import builds, findings
+from lab.fuzz.known import mask_of
+from lab.fuzz.targets import TARGETS, find_target
+from lab.progress import Progress
+
+OWN = """FINDING memory-left: 16 octets of backend_map are never freed
+    #0 0x55 in __sanitizer_print_stack_trace (/build/displif-fuzz-linux-frontend+0x10) (BuildId: 1)
+    #1 0x56 in displif_cts::shim::finding(char const*, char const*, ...) /tree/fuzzers/linux_frontend/shim/findings.cc:90:3
+    #2 0x57 in backend_map /cache/drivers/xen/xen-front-pgdir-shbuf.c:303:2
+    #3 0x58 in xen_drm_front_dbuf_create /cache/drivers/gpu/drm/xen/xen_drm_front.c:187:8
+==1== ERROR: libFuzzer: deadly signal
+"""
+ASAN = """INFO: Seed: 1
+==27== ERROR: AddressSanitizer: heap-use-after-free on address 0x6020{n} at pc 0x55 bp 0x7ff sp 0x7ff
+READ of size 8 at 0x6020 thread T0
+    #0 0x5{n} in dbuf_free /cache/drivers/gpu/drm/xen/xen_drm_front.c:67:2
+    #1 0x56 in displif_cts::shim::file_close(drm_file*) /tree/fuzzers/linux_frontend/shim/drm_core.cc:90:3
+
+freed by thread T0 here:
+    #0 0x57 in free (/build/x+0x1)
+"""
+UBSAN = "/cache/drivers/gpu/drm/xen/a.c:3:7: runtime error: division by zero\n    #0 0x5 in f /cache/drivers/gpu/drm/xen/a.c:3:7\n"
+
+
+def test_a_finding_is_its_kind_and_the_code_under_test() -> None:
+    found = findings.parse(OWN)
+    assert found is not None and found.kind == "memory-left"
+    assert found.frames == ("backend_map", "xen_drm_front_dbuf_create")
+    assert found.title() == "16 octets of backend_map are never freed in backend_map (xen-front-pgdir-shbuf.c:303:2)"
+    found = findings.parse(UBSAN)
+    assert found is not None and found.kind == "undefined-behaviour" and found.frames == ("f",)
+
+
+def test_addresses_do_not_tell_findings_apart_and_stacks_do() -> None:
+    first, second = findings.parse(ASAN.replace("{n}", "1")), findings.parse(ASAN.replace("{n}", "2"))
+    other = findings.parse(ASAN.replace("dbuf_free", "dbuf_get"))
+    assert first is not None and second is not None and other is not None
+    assert first.key == second.key and first.frames == ("dbuf_free",)
+    assert first.key != other.key
+    assert first.text == "heap-use-after-free"
+
+
+def test_an_ending_without_a_finding_is_none() -> None:
+    assert findings.parse("INFO: Seed: 1\nNo space left on device\n") is None
+
+
+def test_masks() -> None:
+    target = TARGETS[0]
+    assert mask_of(target, [], ["a", "b"]) == "a,b"
+    assert mask_of(target, ["a"], ["a", "b"]) == "b"
+    assert mask_of(target, ["all"], ["a"]) == "none"
+    with pytest.raises(Stop, match="--unmask c: no known finding"):
+        mask_of(target, ["c"], ["a"])
+
+
+def test_a_target_that_is_none() -> None:
+    with pytest.raises(Stop, match="there is no fuzz target 'x'"):
+        find_target("x")
+
+
+def test_clang_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "COMPILER", "clang++-none")
+    with pytest.raises(Stop) as stopped:
+        builds.build_target(TARGETS[0], Progress(quiet=True))
+    assert stopped.value.status == 3 and "clang++-none is not installed" in stopped.value.text()
+
+
+def test_no_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "NEED", 1 << 60)
+    with pytest.raises(Stop) as stopped:
+        builds.build_target(TARGETS[0], Progress(quiet=True))
+    assert stopped.value.status == 3 and "no space to build" in stopped.value.text()
+
+
+def fuzz(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([ROOT / "displif-cts", "fuzz", *map(str, words)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def built() -> builds.Built:
+    return builds.build_target(TARGETS[0], Progress(quiet=True))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_each_target_replays_its_corpus_and_runs(target: object, tmp_path: Path) -> None:
+    done = fuzz(getattr(target, "name"), "--runs", "2000", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NO FINDINGS: " in done.stdout
+    assert getattr(target, "corpus").is_dir() and " 0 inputs from" not in done.stdout
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("old", b"DFI\x00\x01\x00\x00", "a fuzz input of format version 0; this suite reads version 1"),
+    ("cut", b"DFI\x01\x02\x03", "not a readable fuzz input: the end in the middle of an action (action 1)"),
+    ("text.txt", b"displif-cts fuzz input 1\nbus stat=3\n", "line 2: bus has no field 'stat'"),
+    ("other", b"\x7fELF", "not a readable fuzz input"),
+])
+def test_a_corrupt_input_is_named(built: builds.Built, tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / name).write_bytes(content)
+    done = fuzz("linux-frontend", "--runs", "1", "--corpus", corpus, "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("displif-cts: ")]
+    assert len(lines) == 1 and name in lines[0] and message in lines[0]
+
+
+def test_known_findings_are_found_when_they_are_not_masked(built: builds.Built, tmp_path: Path) -> None:
+    """The planted input is the shortest of a known finding: the run names it, keeps it, and triage says what it needs."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "held.txt").write_text("displif-cts fuzz input 1\nbus\nserve\nbus state=connected\nclient\nclient call=create\n"
+                                     "response fill=ones\ndevice\n", encoding="utf-8")
+    out = tmp_path / "linux-frontend"
+    done = fuzz("linux-frontend", "--runs", "3", "--corpus", corpus, "--unmask", "removed-while-held", "--out", out)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "finding   heap-use-after-free-" in done.stdout
+    (found,) = (out / "findings").glob("heap-use-after-free-*/input")
+    done = fuzz("triage", found)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "needs     6 actions:" in done.stdout  # of seven
+    assert "known     removed-while-held: " in done.stdout
+    assert "verdict   model only: " in done.stdout
