@@ -7,8 +7,8 @@
 int main(int argc, char** argv) {
   using namespace displif_cts;
   runner::Hooks hooks;
-  // A backend's health is looked at by its cases (cases/support/backend_case.h) and by the bed, which
-  // has the peer's process.
+  // A backend's health is looked at by its cases (cases/support/backend_case.h) and by the bed,
+  // which has the peer's process.
   hooks.make_health = [](const runner::RunContext& run) {
     return run.role == Role::frontend ? cases::make_health(run) : nullptr;
   };
@@ -16,5 +16,6 @@ int main(int argc, char** argv) {
     return runner::current().run.role == Role::frontend ? cases::attach_frontend_monitors(recorder)
                                                         : nullptr;
   };
-  return runner::program(argc, argv, {req::all.begin(), req::all.end()}, hooks);
+  return runner::program(argc, argv, {req::all.begin(), req::all.end()}, hooks,
+                         cases::attach_frontend_monitors);
 }

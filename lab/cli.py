@@ -60,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.add_argument("run", metavar="RUN", nargs="*", help="a run's folder or its stream.jsonl (default: the newest run)")
     report.add_argument("--view", choices=("cases", "security", "times"), default="cases",
                         help="security: by class of attack, of several runs if wanted; times: where the run's time went, by group")
+    report.add_argument("--kill-matrix", metavar="FILE", type=Path, help="for html: selftest's kill-matrix.json, shown beside the run")
     report.add_argument("--fuzz", action="append", default=[], metavar="FILE", type=Path, help="for --view security: what a fuzzing session left (repeatable)")
     report.add_argument("--format", choices=("human", "html", "junit", "ktap", "lava", "sarif", "markdown", "all"), default="human")
     report.add_argument("--out", metavar="FILE", help="where to write (default: stdout; for all: the run's folder)")
@@ -86,6 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_certify_options(certify)
     verify = commands.add_parser("verify", help="does a bundle say what its own records say?")
     verify.add_argument("bundle", metavar="BUNDLE", type=Path)
+    verify.add_argument("--replay", action="store_true", help="let the monitors judge a frontend's messages once more (builds the runner)")
     verify.add_argument("--key", type=Path, metavar="FILE", help="the maker's public key, for the signature")
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)

@@ -5,6 +5,7 @@ import argparse
 import datetime
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from lab import minisign
@@ -16,9 +17,10 @@ from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.fetch import fetching
 from lab.mandatory import FOLDER, mandatory_list, pinned_hashes, write_list
 from lab.progress import Progress
+from lab.replay import differences
 from lab.run import command_line, make_folder, prepare, suite_version
 from lab.suite import Suite, load_suite
-from reports import bundle, statement
+from reports import archive, bundle, statement
 from reports.judge import Judged
 from reports.reader import StreamError
 from reports.write import write_reports
@@ -98,6 +100,21 @@ def _make_list(role: str) -> int:
     return 0
 
 
+def _replay(data: bytes, found: bundle.Verification) -> None:
+    """The frontend's monitors over the bundle's messages; a backend is judged by its cases alone."""
+    runner = build_carried(Progress()).runner
+    try:
+        members, _ = archive.members_of(data)
+    except archive.ArchiveError:
+        return  # said already
+    with tempfile.TemporaryDirectory(prefix="displif-cts-replay-") as name:
+        stream = Path(name) / "stream.jsonl"
+        stream.write_bytes(members.get(bundle.STREAM, b""))
+        texts, same = differences(runner, stream)
+    found.mismatches.extend(texts)
+    found.checked.append(f"{same} checks of monitors, from the messages")
+
+
 def verify(arguments: argparse.Namespace) -> int:
     """0: it says what its records say, whatever that is. 1: it does not. 2: there is nothing to verify."""
     try:
@@ -105,12 +122,16 @@ def verify(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise Stop(USAGE, f"{arguments.bundle}: {error.strerror}") from None
     found = bundle.verify(data, list(pinned_hashes()), str(suite_version()["commit"]))
+    if arguments.replay:
+        _replay(data, found)
     if arguments.key is not None:
         trouble = minisign.check(arguments.bundle, arguments.key)
         if trouble:
             found.mismatches.append(f"the signature: {trouble}")
         else:
             found.checked.append("the signature")
+    if not arguments.replay and found.judged is not None and found.judged.run.run.get("role") == "frontend":
+        found.notes.append("the monitors over the messages: not replayed; --replay builds the runner and does")
     for text in found.checked:
         print(f"checked   {text}")
     for text in found.notes:

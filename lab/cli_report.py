@@ -7,8 +7,9 @@ from pathlib import Path
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
-from reports import security, times
+from reports import html, security, times
 from reports.judge import Judged
+from reports.kills import KillMatrixError, read_kills
 from reports.reader import StreamError
 from reports.write import FILES, judged_stream, render, write_file, write_reports
 
@@ -35,11 +36,27 @@ def judged_run(run: str | None) -> tuple[Judged, Path]:
 def command(arguments: argparse.Namespace) -> int:
     if arguments.view == "security":
         return _security(arguments)
+    if arguments.kill_matrix is not None:
+        return _with_kills(arguments)
     if len(arguments.run) > 1:
         raise Stop(USAGE, "one run at a time; `compare` takes two")
     if arguments.view == "times":
         return _times(arguments)
     return report(arguments.run[0] if arguments.run else None, arguments.format, arguments.out)
+
+
+def _with_kills(arguments: argparse.Namespace) -> int:
+    if arguments.format != "html":
+        raise Stop(USAGE, "--kill-matrix is for --format html")
+    judged, stream = judged_run(arguments.run[0] if arguments.run else None)
+    try:
+        page = html.write(judged, stream.parent, read_kills(arguments.kill_matrix))
+    except KillMatrixError as error:
+        raise Stop(USAGE, str(error)) from None
+    target = Path(arguments.out) if arguments.out else stream.parent / FILES["html"]
+    write_file(target, page)
+    print(target)
+    return judged.exit_status
 
 
 def _security(arguments: argparse.Namespace) -> int:

@@ -115,8 +115,8 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def write(judged: Judged, folder: Path) -> str:
-    """The page; `folder` is the run's, where artifacts lie. Raises StreamError when the stream is gone."""
+def write(judged: Judged, folder: Path, kills: dict[str, Any] | None = None) -> str:
+    """The page; `folder` is the run's, where artifacts lie; `kills` a kill matrix (kills.py) to show beside it. Raises StreamError when the stream is gone."""
     pictures = Pictures(folder)
     results = sorted(judged.results, key=_rank)
     requirements = _requirement_rows(judged)
@@ -140,5 +140,5 @@ def write(judged: Judged, folder: Path) -> str:
         choices={name: Counter(row[name] for row in rows) for name in ("label", "role", "group")},
         level_choices=sorted({level for row in rows for level in row["levels"].split()}),
         script=script(), script_hash=_hash(script()), style=(PAGE / "page.css").read_text(encoding="utf-8"),
-        role=str(judged.run.run.get("role") or ""),
+        role=str(judged.run.run.get("role") or ""), kills=kills,
     )

@@ -62,7 +62,8 @@ FRONTEND_CASE(FlipContents,
   const DumbBuffer other =
       guest.create_dumb("other", picture.connector.width, picture.connector.height);
   guest.add_fb("other-fb", other);
-  for (std::uint64_t frame = 1; frame <= 6; ++frame) {
+  constexpr std::uint64_t last = 6;
+  for (std::uint64_t frame = 1; frame <= last; ++frame) {
     const bool odd = frame % 2 == 1;
     guest.fill(odd ? other : picture.buffer, frame);
     guest.page_flip(picture.connector, odd ? "other-fb" : picture.fb);
@@ -83,7 +84,7 @@ FRONTEND_CASE(FlipContents,
                                  : fmt::format("octet {} is another", at));
     guest.wait_event(peer().flip_event + seconds(2));
   }
-  screenshot(backend, 0);
+  screenshot(backend, 0, last);
 }
 
 FRONTEND_CASE(NotBeforeEvent,

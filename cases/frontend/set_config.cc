@@ -103,7 +103,7 @@ FRONTEND_CASES(Pictures, unsigned, picture_specs()) {
     check(req::dbuf_create_contents_shared, same,
           {fmt::format("connector {} shows its own picture", index)},
           same ? "its own picture" : "something else");
-    screenshot(backend, index, fmt::format("screen-{}", index));
+    screenshot(backend, index, picture.seed, fmt::format("screen-{}", index));
   }
 }
 

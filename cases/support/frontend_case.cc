@@ -164,15 +164,22 @@ void FrontendCase::check_usable(const Requirement& requirement, FakeBackend& bac
   guest.close(fd);
 }
 
-void FrontendCase::screenshot(FakeBackend& backend, std::size_t connector,
+void FrontendCase::screenshot(FakeBackend& backend, std::size_t connector, std::uint64_t seed,
                               const std::string& name) {
   const auto shown = backend.visible(connector);
   if (!shown || shown->framebuffer.pixel_format != DRM_FORMAT_XRGB8888) return;
   const auto pixels = backend.pixels(shown->buffer.cookie);
   if (!pixels) return;
-  const auto png = png_of_xrgb8888(*pixels, shown->framebuffer.width, shown->framebuffer.height,
-                                   shown->buffer.width * 4);
-  if (!png.empty()) recorder().artifact(name + ".png", "image/png", png);
+  const auto keep = [&](const std::string& file, std::span<const std::byte> picture) {
+    const auto png = png_of_xrgb8888(picture, shown->framebuffer.width, shown->framebuffer.height,
+                                     shown->buffer.width * 4);
+    if (!png.empty()) recorder().artifact(file, "image/png", png);
+  };
+  keep(name + ".png", *pixels);
+  if (is_pattern(*pixels, seed)) return;
+  std::vector<std::byte> expected(pixels->size());
+  pattern::octets(seed, 0, {reinterpret_cast<std::uint8_t*>(expected.data()), expected.size()});
+  keep(name + ".expected.png", expected);
 }
 
 }  // namespace displif_cts::cases

@@ -82,8 +82,10 @@ class FrontendCase : public JudgingCase {
   // usable" mean. Judged as `requirement`. Uses connector 0 and an fd of its own.
   void check_usable(const Requirement& requirement, FakeBackend& backend);
 
-  // Puts what connector `connector` shows into the report.
-  void screenshot(FakeBackend& backend, std::size_t connector, const std::string& name = "screen");
+  // Puts what connector `connector` shows into the report; if it is not the picture of `seed`, that
+  // one too, for comparison.
+  void screenshot(FakeBackend& backend, std::size_t connector, std::uint64_t seed,
+                  const std::string& name = "screen");
 
   // --- the peer from outside --------------------------------------------------------------------
 

@@ -217,6 +217,22 @@ int run(const Options& options, const Hooks& hooks) {
   }
 }
 
+int replay_file(const std::string& path, const AttachMonitors& monitors) {
+  std::ifstream stream(path);
+  if (!stream || !monitors) {
+    fmt::print(stderr, "displif-cts-runner: {}\n",
+               stream ? "this runner has no monitors" : path + ": " + std::strerror(errno));
+    return kExitUsage;
+  }
+  try {
+    replay(stream, monitors, stdout);
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "displif-cts-runner: {}: {}\n", path, error.what());
+    return kExitInfrastructure;
+  }
+}
+
 void add_selection(CLI::App& app, Options& options) {
   app.add_option("--role", options.role, "the peer's role")
       ->check(CLI::IsMember({"frontend", "backend"}));
@@ -227,7 +243,7 @@ void add_selection(CLI::App& app, Options& options) {
 }  // namespace
 
 int program(int argc, char** argv, const std::vector<const Requirement*>& requirements,
-            const Hooks& hooks) {
+            const Hooks& hooks, const AttachMonitors& monitors) {
   Options options;
   CLI::App app{"displif-cts-runner: runs conformance cases against a displif peer"};
   app.require_subcommand(1);
@@ -250,11 +266,16 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
                         "writes the stream's head and end");
   run_command->add_flag("--while-clean", options.while_clean,
                         "stop after the first case that did not leave the peer as it was");
+  auto* replay_command =
+      app.add_subcommand("replay", "judge a frontend's recorded messages once more");
+  std::string recorded;
+  replay_command->add_option("STREAM", recorded, "a stream.jsonl")->required();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  if (replay_command->parsed()) return replay_file(recorded, monitors);
   return list_command->parsed() ? list(options, requirements) : run(options, hooks);
 }
 

@@ -10,7 +10,9 @@ from typing import Any, Iterator
 
 import pytest
 
-from lab.build import ROOT
+from lab.build import ROOT, build_carried
+from lab.progress import Progress
+from lab.replay import differences
 from reports.tests.browser import Page, started
 
 # Each with the words of the header's sentence, what was expected, what was seen, and the step that did it.
@@ -71,3 +73,16 @@ def test_the_printed_command_gives_the_same_verdict(red_run: Path, driver: Any, 
     records = [json.loads(record) for record in (tmp_path / "again" / "stream.jsonl").read_text().splitlines()]
     verdicts = {record["verdict"] for record in records if record["t"] == "verdict" and record["case"] == name}
     assert verdicts == {"fail"} and done.returncode == 1, done.stderr
+
+
+@pytest.mark.bed
+def test_the_monitors_say_the_same_over_the_recorded_messages(red_run: Path, tmp_path: Path) -> None:
+    runner = build_carried(Progress(quiet=True)).runner
+    texts, same = differences(runner, red_run / "stream.jsonl")
+    assert texts == [] and same > 10
+    lines = (red_run / "stream.jsonl").read_text().splitlines(True)
+    flip = next(i for i, line in enumerate(lines) if '"op":"PG_FLIP"' in line and '"kind":"req"' in line)
+    zeros = lines[flip].replace('00","fields"', 'ff","fields"', 1)  # the packet's last octet is reserved
+    (tmp_path / "stream.jsonl").write_text("".join([*lines[:flip], zeros, *lines[flip + 1:]]))
+    texts, _ = differences(runner, tmp_path / "stream.jsonl")
+    assert any("frontend.monitor.reserved-zero" in text for text in texts), texts

@@ -13,6 +13,7 @@ import pytest
 
 from reports import html
 from reports.details import unpack
+from reports.kills import KillMatrixError, read_kills
 from reports.tests import streams as s
 from reports.write import judged_stream
 
@@ -168,3 +169,21 @@ def test_the_policy_lets_only_the_pages_own_script_run(tmp_path: Path) -> None:
     script = text[text.rindex("<script>") + len("<script>"):text.rindex("</script>")]
     policy = text[text.index("default-src"):text.index('">', text.index("default-src"))]
     assert policy.startswith("default-src 'none'; ") and html._hash(script) in policy and "unsafe-inline'; script" in policy
+
+
+def test_a_kill_matrix_stands_beside_the_run(tmp_path: Path) -> None:
+    matrix = tmp_path / "kill-matrix.json"
+    fault = {"id": "backend.deviation.x", "kind": "deviation", "requirement": "a.b", "title": "it <lies>", "killed_by": ["backend.c.d"], "why": ""}
+    matrix.write_text(json.dumps({"faults": [fault, {**fault, "id": "backend.omission.y", "killed_by": [], "why": "nothing saw it"}], "false_alarms": []}))
+    judged = judged_stream(s.write(tmp_path, s.whole()))
+    shown = Reader(html.write(judged, tmp_path, read_kills(matrix))).text
+    for wanted in ("1 of 2 faults", "it <lies>", "backend.c.d", "not caught: nothing saw it"):
+        assert wanted in shown
+    assert "Kill matrix" not in Reader(html.write(judged, tmp_path)).text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"faults": [{}]}', '{"faults": [7]}'])
+def test_what_is_no_kill_matrix(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(KillMatrixError, match="no kill matrix"):
+        read_kills(tmp_path / "x.json")
