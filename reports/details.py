@@ -14,7 +14,7 @@ from reports.model import CaseRun, Key, Messages
 from reports.pictures import Pictures
 
 MAX_CHECKS = 10
-HEAD, TAIL, AROUND = 40, 80, 20  # messages shown of a case: its first, its last, those around a marked one
+HEAD, TAIL, AROUND = 30, 40, 20  # messages shown of a case: its first, its last, those around a marked one
 HEAD_OF_BAD, TAIL_OF_BAD = 120, 280
 
 
