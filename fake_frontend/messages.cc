@@ -277,11 +277,12 @@ void FakeFrontend::Service::change_later(std::size_t connector, std::size_t numb
     index = journal.requests[number].ring_index;
   }
   const std::size_t slot = kFirstSlot + index % to->ring.size() * displif::kPacketSize;
-  for (unsigned n = 0; n < 33; ++n) {  // odd: the change stands until the next turn
+  for (unsigned n = 0; n < 33; ++n) {  // odd: the change stands until the next turn undoes it
     for (std::size_t offset = kHeader; offset < kHeader + 36; offset += sizeof(std::uint32_t)) {
       std::uint32_t word = 0;
       std::memcpy(&word, packet.data() + offset, sizeof word);
-      displif::shared::store(to->ring_page->page(0), slot + offset, n % 2 == 0 ? ~word : word);
+      displif::shared::store(to->ring_page->page(0), slot + offset,
+                             (n + turn) % 2 == 0 ? ~word : word);
     }
   }
   after(std::chrono::milliseconds(1),

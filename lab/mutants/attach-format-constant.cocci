@@ -1,14 +1,14 @@
-// FB_ATTACH carries XRGB8888, whatever the format is.
+// FB_ATTACH carries XRGB1555, whatever the format is.
 @@
 expression request;
-symbol pixel_format, DRM_FORMAT_XRGB8888;
+symbol pixel_format;
 @@
 xen_drm_front_fb_attach(...)
 {
 <+...
 request->op.fb_attach.pixel_format =
 - pixel_format
-+ DRM_FORMAT_XRGB8888
++ 0x35315258
 ;
 ...+>
 }

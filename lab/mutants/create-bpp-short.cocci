@@ -1,4 +1,4 @@
-// DBUF_CREATE carries 32 as bpp, whatever the guest asked for.
+// DBUF_CREATE carries eight bits a pixel too few.
 @@
 expression request;
 symbol bpp;
@@ -8,7 +8,7 @@ xen_drm_front_dbuf_create(...)
 <+...
 request->op.dbuf_create.bpp =
 - bpp
-+ 32
++ bpp - 8
 ;
 ...+>
 }
