@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from lab import run as lab_run
-from lab.progress import Progress
 from lab.run import RunOptions
 from lab.suite import Selection, select
 from lab.tests import fakes
