@@ -14,7 +14,7 @@ from lab.process import run_grouped, tail
 from lab.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
-CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-exerciser", "displif-fake-backend",
+CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-relay", "displif-cts-exerciser", "displif-fake-backend",
                    "displif-fake-frontend", "displif-xen-contract", "displif-store-sequences")
 LOOPBACK_TARGETS = ("displif-cts-runner", "displif-fake-backend", "displif-fake-frontend", "displif-loopback",
                     "displif_loopback_libraries")
