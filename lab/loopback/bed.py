@@ -1,7 +1,6 @@
 """Machines without a hypervisor: a fresh pair of domains and a freshly started peer for each case."""
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
 from lab.build import LoopbackPrograms
+from lab.peer_command import PeerCommand
 from lab.process import end_group
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
 from lab.qemu.limit import Limit
-from reports.fold import Fold
+from lab.witness import Witness
 
-from .command import PeerCommand, RunningPeer, read_lines
+from .command import RunningPeer, read_lines
+from .compositor import Compositor
 
 BACKEND, FRONTEND = 0, 1
 # As many as the largest case shares; a guest's gntalloc has its own limit.
@@ -76,6 +77,7 @@ class LoopbackMachine:
         self._children: list[subprocess.Popen[bytes]] = []
         self._killed = False
         self._peer: RunningPeer | None = None
+        self._compositor: Compositor | None = None
         self.stderr = ""
         self.agent = self  # the little that lab.schedule asks of it
         self.runner, self.agent_socket, self.peer_file = programs.runner, folder / "agent.sock", folder / "peer.json"
@@ -105,7 +107,11 @@ class LoopbackMachine:
             first = b""
         if not first.startswith(b"ready "):
             raise BedError(f"displif-loopback did not start: {first.decode('utf-8', 'replace')}")
-        self._peer = RunningPeer(self._command, self._environment(BACKEND))
+        environment = self._environment(BACKEND)
+        if self._command.compositor:
+            self._compositor = Compositor(self._folder / "wayland")
+            environment |= self._compositor.environment
+        self._peer = RunningPeer(self._command, environment)
         self._peer.await_ready()
 
     def _environment(self, domain: int) -> dict[str, str]:
@@ -130,7 +136,7 @@ class LoopbackMachine:
         limit = timeout if isinstance(timeout, Limit) else Limit(timeout)
         environment = {**self._environment(FRONTEND), **(env or {}),
                        "DISPLIF_CTS_CONTROL_STORE": str(self._folder / f"store-{BACKEND}.sock")}
-        witness = Witness(self._peer, on_line)
+        witness = Witness(self._peer, self._compositor, on_line)
         child = self._spawn(argv, environment, subprocess.DEVNULL)
         try:
             for line in read_lines(child, limit):
@@ -154,52 +160,9 @@ class LoopbackMachine:
     def close(self) -> None:
         if self._peer is not None:
             self._peer.end()
+        if self._compositor is not None:
+            self._compositor.close()
         self.kill()
         for child in self._children:
             if child.stdout is not None:
                 child.stdout.close()
-
-
-class Witness:
-    """Looks at the backend's process before a verdict goes out: its output is evidence, and its death a crash."""
-
-    def __init__(self, peer: RunningPeer | None, on_line: Callable[[bytes], None]) -> None:
-        self._peer, self._on_line = peer, on_line
-        self._folds: dict[str, Fold] = {}
-
-    def line(self, raw: bytes) -> None:
-        try:
-            record = json.loads(raw)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict) or "during" in record or not isinstance(record.get("case"), str):
-            self._on_line(raw)
-            return
-        if record.get("t") == "verdict" and self._peer is not None:
-            self._testify(record)
-            return
-        self._folds.setdefault(record["case"], Fold()).add(record)
-        self._on_line(raw)
-
-    def _testify(self, verdict: dict[str, Any]) -> None:
-        assert self._peer is not None
-        case, fold = verdict["case"], self._folds.setdefault(verdict["case"], Fold())
-        trouble, said = self._peer.trouble(), self._peer.output.text()
-        if said:
-            self._say({**_head("msg", verdict), "kind": "log", "dir": "-", "fields": {"source": "backend", "text": said}})
-        if trouble:
-            health = {**_head("health", verdict), "state": "crashed", "reason": trouble, "own_gap_ms": 0, "peer_gap_ms": 0,
-                      "tolerance_ms": 1000}
-            fold.add(health)
-            self._say(health)
-            judgement = fold.judge()
-            verdict = {**verdict, "verdict": judgement.verdict, "reason": judgement.reason}
-        self._say(verdict)
-        self._folds.pop(case, None)
-
-    def _say(self, record: dict[str, Any]) -> None:
-        self._on_line(json.dumps(record).encode())
-
-
-def _head(kind: str, verdict: dict[str, Any]) -> dict[str, Any]:
-    return {"v": 1, "t": kind, "ns": verdict["ns"], "case": verdict["case"]}

@@ -1,17 +1,16 @@
-"""The backend under test: a command, its output, and how it ends."""
+"""The backend under test as a process of this host: its output, and how it ends."""
 from __future__ import annotations
 
 import os
 import re
 import selectors
-import shlex
 import signal
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import Any, Iterator, Sequence
+from typing import Iterator
 
+from lab.peer_command import PeerCommand, how_ended, sanitizer_report
 from lab.process import end_group
 from lab.qemu.errors import BedError
 from lab.qemu.limit import Limit
@@ -21,25 +20,8 @@ SETTLE_SECONDS = 0.1  # a command without a sign of being ready must have run fo
 TERM_SECONDS = 2.0
 KEPT_OCTETS = 64 * 1024  # of the output, at each end: a peer may flood
 
-_SANITIZER = re.compile(rb"(?:ERROR|WARNING): (?:Address|Leak|Memory|Thread|HWAddress)Sanitizer|runtime error: ")
-
-
-@dataclass(frozen=True)
-class PeerCommand:
-    """`argv`: a list, or one text for the shell. `ready`: a pattern that its output matches when it is ready; none:
-    as soon as it runs."""
-
-    argv: Sequence[str] | str
-    ready: str | None = None
-    env: dict[str, str] = field(default_factory=dict)
-
-    @staticmethod
-    def of(descriptor: dict[str, Any], text: str | None) -> "PeerCommand":
-        argv = text if text is not None else list(descriptor["command"])
-        return PeerCommand(argv, descriptor.get("ready"), dict(descriptor.get("env", {})))
-
-    def shown(self) -> str:
-        return self.argv if isinstance(self.argv, str) else shlex.join(self.argv)
+# harness/loopback/client/absent.cc
+_ABSENT = re.compile(rb"displif-loopback: \S+: (\w+)\(\) is not there without a hypervisor")
 
 
 class Output:
@@ -95,13 +77,14 @@ class RunningPeer:
             ended = self._process.poll()
             if ended is not None:
                 self._reader.join(1)
-                raise BedError(f"the peer's command ended {how_ended(ended)} before it was ready: {self._command.shown()}",
-                               self._last_words())
+                last = self._last_words().splitlines()[-1:]
+                raise BedError(f"the peer's command ended {how_ended(ended)} before it was ready: {self._command.shown()}"
+                               + "".join(f": {line[:300]}" for line in last) + lacking(self.output.octets()), self._last_words())
             if pattern.search(self.output.octets()) if pattern else time.monotonic() > started + SETTLE_SECONDS:
                 return
             if time.monotonic() > limit:
                 raise BedError(f"the peer's command did not say that it is ready (/{self._command.ready}/) within "
-                               f"{READY_SECONDS:.0f} s: {self._command.shown()}", self._last_words())
+                               f"{READY_SECONDS:.0f} s: {self._command.shown()}{lacking(self.output.octets())}", self._last_words())
             time.sleep(0.005)
 
     def _last_words(self) -> str:
@@ -110,15 +93,15 @@ class RunningPeer:
     def trouble(self) -> str | None:
         """What the process itself shows of a crash: an end that nobody asked for, or a sanitizer's report."""
         ended = self._process.poll()
-        report = _SANITIZER.search(self.output.octets())
         if ended is not None:
             self._reader.join(1)
             words = self._last_words().splitlines()
-            return f"the backend ended {how_ended(ended)}" + (f": {words[-1][:300]}" if words else "")
-        if report:
-            line = self.output.octets()[report.start():].split(b"\n")[0]
-            return "the backend's sanitizer reports " + line.decode("utf-8", "replace")[:300]
-        return None
+            last = f": {words[-1][:300]}" if words else ""
+            return f"the backend ended {how_ended(ended)}" + last + lacking(self.output.octets())
+        return sanitizer_report(self.output.octets())
+
+    def said(self) -> str:
+        return self.output.text()
 
     def end(self) -> None:
         """SIGTERM, and SIGKILL for whatever of the group is left."""
@@ -132,13 +115,10 @@ class RunningPeer:
         self._reader.join(1)
 
 
-def how_ended(status: int) -> str:
-    if status < 0:
-        try:
-            return f"by {signal.Signals(-status).name}"
-        except ValueError:
-            return f"by signal {-status}"
-    return f"with status {status}"
+def lacking(output: bytes) -> str:
+    """What an end may have to do with: functions that it called and loopback does not have; empty: none."""
+    names = sorted({found.decode() for found in _ABSENT.findall(output)})
+    return f" (it uses {', '.join(name + '()' for name in names)}, which loopback lacks: try --bed qemu)" if names else ""
 
 
 def read_lines(process: "subprocess.Popen[bytes]", limit: Limit) -> Iterator[bytes]:

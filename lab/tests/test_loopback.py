@@ -3,17 +3,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.build import LoopbackPrograms, build_loopback
+from lab.build import ROOT, LoopbackPrograms, build_loopback
 from lab.loopback import LoopbackBed, PeerCommand
 from lab.loopback.command import KEPT_OCTETS, Output
 from lab.progress import Progress
 from lab.qemu.errors import BedError
+from lab.witness import Witness
 from lab.schedule import Settings, Scheduler, batches_for
 from lab.recording import Recording
 from lab.selftest import Bench, Fault, parse_faults, table, Line
@@ -69,6 +72,96 @@ def test_a_command_that_does_not_start_is_said_once(programs: LoopbackPrograms, 
     with pytest.raises(BedError, match=message):
         with LoopbackBed(programs, PeerCommand(argv, ready)):
             pass
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs as somebody else builds them, against Xen's own libraries: `absent` calls what loopback lacks and ends,
+    `lost` needs a library that is no more."""
+    folder = tmp_path_factory.mktemp("foreign")
+    sources = {"gone.c": "int gone(void) { return 1; }", "lost.c": "int gone(void); int main(void) { return gone(); }",
+               "absent.c": "#include <stddef.h>\n#include <xenctrl.h>\n"
+                           "int main(void) { xc_interface *x = xc_interface_open(NULL, NULL, 0);"
+                           " return xc_domain_unpause(x, 1) ? 4 : xc_hvm_inject_trap(x, 1, 0, 0, 0, 0, 0, 0) != 0 ? 5 : 0; }"}
+    for name, text in sources.items():
+        (folder / name).write_text(text)
+    compiler = ["gcc", "-o"]
+    subprocess.run([*compiler, folder / "libgone.so", "-shared", "-fPIC", folder / "gone.c"], check=True)
+    subprocess.run([*compiler, folder / "lost", folder / "lost.c", f"-L{folder}", "-lgone"], check=True)
+    subprocess.run([*compiler, folder / "absent", folder / "absent.c", "-lxenctrl"], check=True)
+    (folder / "libgone.so").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("program, message", [
+    ("lost", "ended with status 127 before it was ready: .*libgone.so: cannot open shared object file"),
+    ("absent", r"before it was ready: .*\(it uses xc_\w+\(\), which loopback lacks: try --bed qemu\)"),
+])
+def test_what_a_foreign_program_lacks_is_named(programs: LoopbackPrograms, foreign: Path, program: str, message: str) -> None:
+    with pytest.raises(BedError, match=message):
+        with LoopbackBed(programs, PeerCommand([str(foreign / program)], "^ready")):
+            pass
+
+
+def test_a_descriptor_takes_its_program_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptor = {"name": "theirs", "command": ["$THEIR_BACKEND", "-v"]}
+    monkeypatch.setenv("THEIR_BACKEND", "/opt/theirs")
+    command = PeerCommand.of(descriptor, None)
+    assert command.argv == ["/opt/theirs", "-v"] and command.shown() == "$THEIR_BACKEND -v"  # no path of this machine in a stream
+    monkeypatch.delenv("THEIR_BACKEND")
+    with pytest.raises(BedError, match="THEIR_BACKEND does not name the program of theirs"):
+        PeerCommand.of(descriptor, None)
+
+
+WESTON = shutil.which("weston")
+
+
+@pytest.mark.skipif(WESTON is None, reason="weston is not installed")
+def test_a_compositor_is_there_for_a_backend_that_wants_one(programs: LoopbackPrograms, tmp_path: Path) -> None:
+    mark = f"displif-cts-mark-{os.getpid()}-{time.monotonic_ns()}"
+    text = f": {mark}; [ -S $XDG_RUNTIME_DIR/$WAYLAND_DISPLAY ] && echo there; sleep 60"
+    one_verdict(programs, PeerCommand(["sh", "-c", text], "^there", compositor=True), tmp_path)
+    assert not processes_with(mark)
+
+
+class Gone:
+    """A compositor that has ended, and a backend that ended over that."""
+
+    def trouble(self) -> str:
+        return "it ended with status 1"
+
+    def complaints(self) -> str:
+        return ""
+
+    def said(self) -> str:
+        return ""
+
+
+def test_the_end_of_the_compositor_is_not_the_backends_fault() -> None:
+    lines: list[dict[str, Any]] = []
+    witness = Witness(Gone(), Gone(), lambda raw: lines.append(json.loads(raw)))
+    for record in ({"v": 1, "t": "begin", "ns": 1, "case": "c", "requirements": [], "timeout_ms": 1},
+                   {"v": 1, "t": "verdict", "ns": 2, "case": "c", "verdict": "pass", "reason": "", "attempt": 1}):
+        witness.line(json.dumps(record).encode())
+    assert (lines[-1]["verdict"], lines[-1]["reason"]) == ("infra-error", "it ended with status 1")
+
+
+def test_no_weston_is_said_once(programs: LoopbackPrograms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(BedError, match="weston is not installed"):
+        with LoopbackBed(programs, PeerCommand(["true"], None, compositor=True)):
+            pass
+
+
+DISPL_BE = os.environ.get("DISPLIF_DISPL_BE")
+
+
+@pytest.mark.skipif(not DISPL_BE, reason="DISPLIF_DISPL_BE does not name displ_be: an independent backend is not run")
+def test_displ_be_keeps_what_is_expected_of_it(tmp_path: Path) -> None:
+    done = subprocess.run([ROOT / "displif-cts", "run", "--role", "backend", "--peer", "displ-be-wayland", "--out", tmp_path / "run",
+                           "--case", "backend.pg-flip.*", "--case", "backend.fb-attach.*", "--case", "backend.dbuf-create.zero-cookie"],
+                          capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("text, verdict, reason", [
