@@ -72,7 +72,8 @@ void describe(CLI::App& app, Arguments& args) {
                "Serve every device that the tool stack creates, of any frontend, as it comes and "
                "goes; --connector says nothing then");
   app.add_flag("--loopback-screen", args.screen,
-               "With --follow: tell what is displayed at screen.sock in DISPLIF_LOOPBACK's folder");
+               "With --follow: tell what is displayed at screen.sock in DISPLIF_LOOPBACK's folder; "
+               "no effect elsewhere");
   app.add_option("-f,--fault", args.faults, "Switch a fault on; repeat for more");
   app.add_flag("--list-faults", args.list_faults, "List the faults and end");
   app.add_option("--seconds", args.seconds, "End by itself after that time (default: never)");
@@ -181,10 +182,8 @@ int follow(const Arguments& args, const std::vector<const fb::FaultInfo*>& fault
       },
       recorder);
   std::optional<agent::LineServer> screen;
-  if (args.screen) {
-    const char* folder = std::getenv("DISPLIF_LOOPBACK");
-    if (folder == nullptr)
-      throw std::runtime_error("--loopback-screen: DISPLIF_LOOPBACK is not set");
+  const char* folder = std::getenv("DISPLIF_LOOPBACK");
+  if (args.screen && folder != nullptr) {
     screen.emplace(std::filesystem::path(folder) / "screen.sock",
                    [&](const agent::Request& request) { return answer(follower, request); });
   }

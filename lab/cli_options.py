@@ -114,10 +114,11 @@ def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _bed_of(role: str, bed: str | None) -> str:
-    wanted = "loopback" if role == "backend" else "qemu"
-    if bed not in (None, wanted):
-        raise Stop(USAGE, f"--role {role} runs on the {wanted} bed, not on {bed}")
-    return wanted
+    if role == "backend":
+        return bed or "loopback"
+    if bed not in (None, "qemu"):
+        raise Stop(USAGE, f"--role {role} runs on the qemu bed, not on {bed}")
+    return "qemu"
 
 
 def _selection(arguments: argparse.Namespace) -> Selection:
@@ -154,8 +155,8 @@ def _check_jobs(jobs: int) -> None:
 def run_options(arguments: argparse.Namespace) -> RunOptions:
     _check_jobs(arguments.jobs)
     role, bed = arguments.role, _bed_of(arguments.role, arguments.bed)
-    if arguments.peer_command is not None and bed != "loopback":
-        raise Stop(USAGE, "--peer-command is for --role backend on the loopback bed")
+    if arguments.peer_command is not None and role != "backend":
+        raise Stop(USAGE, "--peer-command is for --role backend")
     peer = arguments.peer or (ANY_BACKEND if arguments.peer_command else DEFAULT_BACKEND if role == "backend" else DEFAULT_PEER)
     return RunOptions(
         role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),

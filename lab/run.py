@@ -101,6 +101,8 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
 def _check_files(options: RunOptions) -> None:
     if options.bed != "qemu":
         _refuse_machine_options(options)
+    if options.role == "backend" and (options.modules or options.driver_source):
+        raise Stop(USAGE, "--module and --driver-source are the frontend's driver; in --role backend the suite plays the frontend")
     for option, paths, folder in (
         ("--module", options.modules, False), ("--kernel", (options.kernel,), False),
         ("--xen", (options.xen,), False), ("--driver-source", (options.driver_source,), True),
@@ -146,6 +148,8 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
     from lab.qemu import Bed, BedOptions
 
     options = prepared.options
+    if options.role == "backend":
+        return _open_backend_bed(prepared, progress)
     modules = list(options.modules)
     if options.driver_source is not None:
         from lab.kernel import build_driver
@@ -154,6 +158,21 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
     bed = Bed(BedOptions(module=modules, kernel=options.kernel, modules_dir=options.modules_dir,
                          xen=options.xen, xen_tools=options.xen_tools),
               programs=prepared.programs.bin, progress=progress.bed)
+    bed.prepare()
+    return bed
+
+
+def _open_backend_bed(prepared: Prepared, progress: Progress) -> Any:
+    from lab.peer_command import PeerCommand
+    from lab.qemu import BedOptions
+    from lab.qemu.backend import BackendBed
+
+    options, carried = prepared.options, prepared.programs.carried
+    command = PeerCommand.of(prepared.peer.descriptor, options.peer_command)
+    if isinstance(command.argv, str):  # no shell there: its first word is the program that is carried over
+        command = replace(command, argv=shlex.split(command.argv))
+    bed = BackendBed(BedOptions(kernel=options.kernel, modules_dir=options.modules_dir, xen=options.xen, xen_tools=options.xen_tools),
+                     programs=carried / "bin", progress=progress.bed, command=command, carried=carried)
     bed.prepare()
     return bed
 

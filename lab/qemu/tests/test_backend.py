@@ -1,0 +1,118 @@
+"""The backend role's bed, as far as it needs no machine: the peer's program and its way into dom0."""
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.peer_command import PeerCommand
+from lab.qemu import BedOptions
+from lab.qemu.backend import BackendBed, RemotePeer, RunnersAgent, collect_peer, find_program, peer_argv
+from lab.qemu.errors import BedError
+
+
+def test_a_program_of_the_carried_set_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "theirs").touch()
+    command = PeerCommand(["theirs", "-v"])
+    assert find_program(command, tmp_path) is None
+    assert peer_argv(command, None) == ["/carried/bin/theirs", "-v"]
+
+
+@pytest.mark.parametrize("argv, message", [
+    (["/no/such/program"], "cannot be started: /no/such/program: not found"),
+    (["no-such-program-here"], "cannot be started: no-such-program-here: not found"),
+    (["/etc/passwd"], "/etc/passwd: not found, or not executable"),
+    ("echo a shell", "not a shell's text"),
+])
+def test_a_program_that_cannot_be_carried_over_is_said(argv: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BedError, match=message):
+        find_program(PeerCommand(argv), tmp_path)
+
+
+def test_a_program_comes_with_its_libraries_and_their_linker(tmp_path: Path) -> None:
+    program = find_program(PeerCommand(["bash"]), tmp_path)
+    assert program is not None
+    collect_peer(program, tmp_path / "peer")
+    there = {path.name for path in (tmp_path / "peer" / "lib").iterdir()}
+    assert {"libc.so.6", "ld-linux-x86-64.so.2"} <= there
+    argv = [word.replace("/carried/peer", str(tmp_path / "peer")) for word in peer_argv(PeerCommand(["bash", "-c", "echo on"]), program)]
+    assert subprocess.run(argv, capture_output=True, text=True).stdout == "on\n"
+
+
+def test_a_program_that_misses_a_library_is_said(tmp_path: Path) -> None:
+    for name, text in {"gone.c": "int gone(void) { return 1; }", "lost.c": "int gone(void); int main(void) { return gone(); }"}.items():
+        (tmp_path / name).write_text(text)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "libgone.so", tmp_path / "gone.c"], check=True)
+    subprocess.run(["gcc", "-o", tmp_path / "lost", tmp_path / "lost.c", f"-L{tmp_path}", "-lgone"], check=True)
+    with pytest.raises(BedError, match="lost misses libgone.so"):
+        collect_peer(tmp_path / "lost", tmp_path / "peer")
+
+
+class Dom0:
+    """An agent whose program has written `output` and then, perhaps, ended."""
+
+    def __init__(self, output: bytes, end: dict[str, Any] | None = None) -> None:
+        self.output, self.end, self.puts = output, end, []
+
+    def call(self, verb: str, *_: object, **arguments: Any) -> dict[str, Any]:
+        if verb == "get":
+            start = arguments.get("offset", 0)
+            piece = self.output[start:start + arguments["max"]]
+            return {"ok": True, "data": base64.b64encode(piece).decode(), "size": len(self.output)}
+        if verb == "wait":
+            return {"ok": True, "exited": self.end is not None, **(self.end or {})}
+        return {"ok": True, "guest_domid": 3}
+
+    require = call
+
+    def put(self, *arguments: object, **flags: object) -> None:
+        self.puts.append((arguments, flags))
+
+
+COMMAND = PeerCommand(["theirs"], "^ready")
+
+
+def peer_with(agent: Dom0) -> RemotePeer:
+    return RemotePeer(agent, COMMAND, ["theirs"])  # type: ignore[arg-type]
+
+
+def test_a_peer_is_ready_when_it_says_so() -> None:
+    peer = peer_with(Dom0(b"loading\nready to serve\n"))
+    peer.start()
+    assert peer.trouble() is None and peer.said() == "loading\nready to serve\n"
+
+
+@pytest.mark.parametrize("output, end, message", [
+    (b"no device\n", {"status": 1, "signal": 0}, "the backend ended with status 1: no device before it was ready"),
+    (b"", {"status": None, "signal": 11}, "the backend ended by SIGSEGV before it was ready"),
+])
+def test_a_peer_that_ends_first_is_said(output: bytes, end: dict[str, Any], message: str) -> None:
+    with pytest.raises(BedError, match=message):
+        peer_with(Dom0(output, end)).start()
+
+
+def test_a_sanitizers_report_is_trouble() -> None:
+    report = peer_with(Dom0(b"ready\n==1==ERROR: AddressSanitizer: heap-use-after-free\n")).trouble()
+    assert report == "the backend's sanitizer reports ERROR: AddressSanitizer: heap-use-after-free"
+
+
+def test_a_flood_is_kept_at_its_ends() -> None:
+    said = peer_with(Dom0(b"first" + b"." * 1_000_000 + b"last")).said()
+    assert said.startswith("first") and said.endswith("last") and "octets left out" in said and len(said) < 200_000
+
+
+def test_the_runners_files_go_to_the_guest_and_its_peer_is_dom0() -> None:
+    dom0 = Dom0(b"")
+    agent = RunnersAgent(dom0)  # type: ignore[arg-type]
+    agent.put("/run/peer.json", b"{}")
+    assert dom0.puts == [(("/run/peer.json", b"{}", 0o644), {"guest": True})]
+    assert agent.require("hello")["guest_domid"] == 0
+
+
+def test_a_compositor_is_refused_before_anything_boots(tmp_path: Path) -> None:
+    with pytest.raises(BedError, match="runs on loopback"):
+        BackendBed(BedOptions(), tmp_path, command=PeerCommand(["theirs"], compositor=True), carried=tmp_path)
