@@ -6,6 +6,10 @@ cfg_connector(...)
 {
 <+...
  connector->height = 0;
-+ mdelay(8000);
++ {
++	unsigned long end = jiffies + 8 * HZ;
++	while (time_before(jiffies, end))
++		cpu_relax();
++ }
 ...+>
 }
