@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "harness/displif/event_page.h"
 #include "harness/displif/nodes.h"
@@ -15,13 +17,21 @@ namespace displif_cts::fake_backend {
 
 class Link {
  public:
-  // Maps both pages and binds both channels. Throws xen::Error; nothing stays mapped or bound then.
+  // Maps both pages and binds both channels. Throws std::runtime_error that names the node;
+  // nothing stays mapped or bound then.
   static Link connect(const xen::Grants& grants, xen::EventChannels& channels, xen::DomId frontend,
                       const displif::ConnectorTransport& transport) {
-    xen::Mapping ring = grants.map(frontend, transport.req_ring_ref, xen::Access::read_write);
-    xen::Mapping page = grants.map(frontend, transport.evt_ring_ref, xen::Access::read_write);
-    xen::BoundPort req = channels.bind_interdomain(frontend, transport.req_event_channel);
-    xen::BoundPort evt = channels.bind_interdomain(frontend, transport.evt_event_channel);
+    const auto map = [&](std::string_view node, xen::GrantRef reference) {
+      return named(node, [&] { return grants.map(frontend, reference, xen::Access::read_write); });
+    };
+    const auto bind = [&](std::string_view node, auto port) {
+      return named(node, [&] { return channels.bind_interdomain(frontend, port); });
+    };
+    namespace node = displif::node;
+    xen::Mapping ring = map(node::kReqRingRef, transport.req_ring_ref);
+    xen::Mapping page = map(node::kEvtRingRef, transport.evt_ring_ref);
+    xen::BoundPort req = bind(node::kReqEventChannel, transport.req_event_channel);
+    xen::BoundPort evt = bind(node::kEvtEventChannel, transport.evt_event_channel);
     return Link(std::move(ring), std::move(page), std::move(req), std::move(evt));
   }
 
@@ -50,6 +60,16 @@ class Link {
   bool threshold_stale = false;  // a fault kept req_event from moving: silence is no wonder
 
  private:
+  // An error says which node is to blame.
+  template <class F>
+  static auto named(std::string_view node, F&& use) -> decltype(use()) {
+    try {
+      return use();
+    } catch (const xen::Error& error) {
+      throw std::runtime_error(std::string(node) + ": " + error.what());
+    }
+  }
+
   Link(xen::Mapping ring_memory, xen::Mapping event_memory, xen::BoundPort req, xen::BoundPort evt)
       : ring_page(std::move(ring_memory)),
         event_page(std::move(event_memory)),

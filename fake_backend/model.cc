@@ -33,11 +33,6 @@ bool fits(std::uint64_t need, std::uint32_t offset, std::uint32_t size) {
   return offset <= size && need <= size - offset;
 }
 
-// Does [start, start + length) lie within `bound`?
-bool within(std::uint32_t start, std::uint32_t length, std::uint32_t bound) {
-  return start <= bound && length <= bound - start;
-}
-
 }  // namespace
 
 std::uint32_t DisplayBuffer::pages() const { return displif::buffer_pages(size); }
@@ -214,8 +209,10 @@ Answer Model::decide_config(std::size_t connector, const displif::SetConfig& req
                   "there is no framebuffer {:#x}", raw(request.fb_cookie));
   }
   const displif::Resolution& resolution = connectors_[connector].resolution;
-  if ((!within(request.x, request.width, resolution.width) ||
-       !within(request.y, request.height, resolution.height)) &&
+  // Each value by itself; the header does not bound their sums (requirement
+  // set-config.within-resolution).
+  if ((std::max(request.x, request.width) > resolution.width ||
+       std::max(request.y, request.height) > resolution.height) &&
       !strike(faults.accepts_config_beyond_resolution)) {
     return refuse(XEN_EINVAL, "{}x{} at {},{} exceed the resolution {}x{}", request.width,
                   request.height, request.x, request.y, resolution.width, resolution.height);

@@ -16,8 +16,8 @@ from lab.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-relay", "displif-cts-exerciser", "displif-fake-backend",
                    "displif-fake-frontend", "displif-xen-contract", "displif-store-sequences")
-LOOPBACK_TARGETS = ("displif-cts-runner", "displif-fake-backend", "displif-fake-frontend", "displif-loopback",
-                    "displif_loopback_libraries")
+LOOPBACK_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-fake-backend", "displif-fake-frontend",
+                    "displif-fake-guest", "displif-loopback", "displif_loopback_libraries")
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,18 @@ class LoopbackPrograms:
         return self.build / "harness" / "loopback" / "displif-loopback"
 
     @property
+    def agent(self) -> Path:
+        return self.build / "harness" / "agent" / "displif-cts-agent"
+
+    @property
     def libraries(self) -> Path:
         return self.build / "harness" / "loopback" / "xen-libraries"
 
     @property
     def bin(self) -> dict[str, Path]:
         return {"displif-fake-backend": self.build / "fake_backend" / "displif-fake-backend",
-                "displif-fake-frontend": self.build / "fake_frontend" / "displif-fake-frontend"}
+                "displif-fake-frontend": self.build / "fake_frontend" / "displif-fake-frontend",
+                "displif-fake-guest": self.build / "lab" / "guest" / "fake" / "displif-fake-guest"}
 
 
 @contextmanager

@@ -39,9 +39,10 @@ def make_parser() -> argparse.ArgumentParser:
     mutants.add_argument("--list", action="store_true", help="print the mutants and stop")
     mutants.add_argument("--mechanical", type=int, default=0, metavar="N", help="N small changes that nobody chose, instead")
     mutants.add_argument("--seed", type=int, default=1, metavar="N", help="chooses the mechanical ones (default: 1)")
-    selftest = commands.add_parser("selftest", help="show that every fault of the fake backend is caught, and nothing else")
+    selftest = commands.add_parser("selftest", help="show that every fault of both fakes is caught, and nothing else")
+    selftest.add_argument("--role", choices=("frontend", "backend"), help="only faults of this side")
     selftest.add_argument("--fault", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
-    selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it")
+    selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it; and all under each legal stress")
     selftest.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     coverage = commands.add_parser("coverage", help="requirements without a case, cases without a fault, headers without a "
                                    "requirement")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab.errors import USAGE, Stop
-from lab.run import ANY_BACKEND, DEFAULT_BACKEND, DEFAULT_PEER, RunOptions, default_jobs
+from lab.run import ANY_BACKEND, DEFAULT_BACKEND, DEFAULT_GUEST, DEFAULT_PEER, RunOptions, default_jobs
 from lab.suite import Selection, check_globs, parse_shard
 
 MAX_JOBS = 256
@@ -114,11 +114,15 @@ def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _bed_of(role: str, bed: str | None) -> str:
+    return bed or ("loopback" if role == "backend" else "qemu")
+
+
+def _peer_of(role: str, bed: str, peer: str | None, command: str | None) -> str:
+    if peer:
+        return peer
     if role == "backend":
-        return bed or "loopback"
-    if bed not in (None, "qemu"):
-        raise Stop(USAGE, f"--role {role} runs on the qemu bed, not on {bed}")
-    return "qemu"
+        return ANY_BACKEND if command else DEFAULT_BACKEND
+    return DEFAULT_GUEST if bed == "loopback" else DEFAULT_PEER
 
 
 def _selection(arguments: argparse.Namespace) -> Selection:
@@ -155,9 +159,9 @@ def _check_jobs(jobs: int) -> None:
 def run_options(arguments: argparse.Namespace) -> RunOptions:
     _check_jobs(arguments.jobs)
     role, bed = arguments.role, _bed_of(arguments.role, arguments.bed)
-    if arguments.peer_command is not None and role != "backend":
-        raise Stop(USAGE, "--peer-command is for --role backend")
-    peer = arguments.peer or (ANY_BACKEND if arguments.peer_command else DEFAULT_BACKEND if role == "backend" else DEFAULT_PEER)
+    if arguments.peer_command is not None and bed == "qemu" and role == "frontend":
+        raise Stop(USAGE, "--peer-command is for --role backend, and for the loopback bed")
+    peer = _peer_of(role, bed, arguments.peer, arguments.peer_command)
     return RunOptions(
         role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),
         jobs=arguments.jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,

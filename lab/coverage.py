@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from typing import Any, Iterable, Sequence
 
 from lab import peers
 from lab.build import ROOT, LoopbackPrograms, build_loopback
-from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.errors import USAGE, Stop
 from lab.mutants import list_mutants, unbreakable
 from lab.peers import load_expectations
 from lab.progress import Progress
-from lab.selftest import FAKE, parse_faults
+from lab.selftest import list_faults, mutants_of
 from lab.suite import Suite, load_suite
 
 ROLES = ("frontend", "backend")
@@ -79,19 +78,14 @@ class Coverage:
         }
 
 
-def faults_by_requirement(role: str, programs: LoopbackPrograms | None) -> dict[str, list[str]]:
-    """What can break each requirement of the role."""
+def faults_by_requirement(role: str, programs: LoopbackPrograms) -> dict[str, list[str]]:
+    """What can break each requirement of the role: the fake's faults, and a frontend's the driver's mutants too."""
     found: dict[str, list[str]] = defaultdict(list)
+    for fault in mutants_of(list_faults(programs, role)):
+        found[fault.requirement].append(fault.id)
     if role == "frontend":
         for mutant in list_mutants():
             found[mutant.requirement].append(mutant.name)
-        return found
-    assert programs is not None
-    done = subprocess.run([programs.bin[FAKE], "--list-faults"], capture_output=True, text=True, check=False)
-    for fault in parse_faults(done.stdout):
-        found[fault.requirement].append(fault.id)
-    if not found:
-        raise Stop(INFRASTRUCTURE, f"{FAKE} lists no fault: {done.stderr.strip()}")
     return found
 
 

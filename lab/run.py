@@ -26,6 +26,7 @@ from reports.expectations import Expectation
 
 DEFAULT_PEER = "linux-drm-xen-front"
 DEFAULT_BACKEND = "displif-fake-backend"
+DEFAULT_GUEST = "displif-fake-frontend"  # of the frontend role on loopback
 ANY_BACKEND = "any-backend"  # of --peer-command
 CARRIED_FREE_BYTES = 64 * 1024 * 1024
 
@@ -90,6 +91,8 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
     """Reads the user's files first, so that a mistake shows before anything is built. `meanwhile` spans the build."""
     _check_files(options)
     peer = load_peer(options.peer, options.role)
+    if options.bed == "loopback" and peer.descriptor["kind"] != "command":
+        raise Stop(USAGE, f"peer {peer.name} is a {peer.descriptor['kind']}; the loopback bed runs commands only")
     expectations, file = load_expectations(peer, options.expectations)
     with meanwhile():
         programs = build_loopback(progress) if options.bed == "loopback" else build_carried(progress)
@@ -144,7 +147,8 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
     if prepared.options.bed == "loopback":
         from lab.loopback import LoopbackBed, PeerCommand
 
-        return LoopbackBed(prepared.programs, PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command))
+        return LoopbackBed(prepared.programs, PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command),
+                           prepared.options.role)
     from lab.qemu import Bed, BedOptions
 
     options = prepared.options

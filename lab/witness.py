@@ -1,4 +1,4 @@
-"""A backend under test seen from outside, on every bed: what its process shows belongs to the case that was running."""
+"""A peer under test seen from outside, on every bed: what its process shows belongs to the case that was running."""
 from __future__ import annotations
 
 import json
@@ -21,10 +21,11 @@ class CompositorLike(Protocol):
 
 
 class Witness:
-    """Looks at the backend's process before a verdict goes out: its output is evidence, and its death a crash."""
+    """Looks at the peer's process before a verdict goes out: its output is evidence, and its death a crash."""
 
-    def __init__(self, peer: PeerLike | None, compositor: CompositorLike | None, on_line: Callable[[bytes], None]) -> None:
-        self._peer, self._compositor, self._on_line = peer, compositor, on_line
+    def __init__(self, peer: PeerLike | None, compositor: CompositorLike | None, on_line: Callable[[bytes], None],
+                 role: str = "backend") -> None:
+        self._peer, self._compositor, self._on_line, self._role = peer, compositor, on_line, role
         self._folds: dict[str, Fold] = {}
 
     def line(self, raw: bytes) -> None:
@@ -46,7 +47,7 @@ class Witness:
         case, fold = verdict["case"], self._folds.setdefault(verdict["case"], Fold())
         trouble, said = self._peer.trouble(), self._peer.said()
         if said:
-            self._say({**_head("msg", verdict), "kind": "log", "dir": "-", "fields": {"source": "backend", "text": said}})
+            self._say({**_head("msg", verdict), "kind": "log", "dir": "-", "fields": {"source": self._role, "text": said}})
         if self._compositor is not None and (ended := self._compositor.trouble()):
             # Not the backend's doing whatever it asked for: its own end, which follows from it, is no crash either.
             trouble = None

@@ -16,9 +16,6 @@ namespace {
 
 using bus::State;
 
-// How long a state that must not come is waited for.
-constexpr milliseconds kQuiet{300};
-
 FRONTEND_CASE(StaysInitialising,
               {.id = "frontend.bus.stays-initialising",
                .title = "Until the backend is in InitWait the frontend stays in "
@@ -28,7 +25,7 @@ FRONTEND_CASE(StaysInitialising,
   FrontendNode frontend(backend);
   const auto left = frontend.await({State::init_wait, State::initialised, State::connected,
                                     State::closing, State::closed, State::reconfiguring},
-                                   xen::in(kQuiet));
+                                   xen::in(quiet()));
   check(req::bus_waits_for_backend, !left && frontend.state() == State::initialising,
         {"Initialising while the backend is in Initialising"}, frontend.text());
   backend.start();
@@ -38,9 +35,9 @@ FRONTEND_CASE(StaysInitialising,
 
 // XenStore delivers the events of one watch in the order of the writes, so the order of the events
 // below the device is the order in which the frontend wrote its nodes.
-std::vector<std::string> drain(xen::Store& store) {
+std::vector<std::string> drain(xen::Store& store, milliseconds quiet) {
   std::vector<std::string> paths;
-  while (const auto event = store.next_event(xen::in(kQuiet))) paths.push_back(event->path);
+  while (const auto event = store.next_event(xen::in(quiet))) paths.push_back(event->path);
   return paths;
 }
 
@@ -66,7 +63,7 @@ FRONTEND_CASE(TransportBeforeInitialised,
   const auto connected = backend.await_connected(soon());
   if (!connected)
     require(check_awaited(req::bus_transport_before_initialised, connected, "Connected"));
-  const auto events = drain(store);
+  const auto events = drain(store, quiet());
   // Of the frontend's states Connected was the last, and Initialised the one before.
   const std::size_t initialised = place_of(events, "/state", 1);
   require(check(req::bus_transport_before_initialised, initialised != kNever,
@@ -94,7 +91,7 @@ FRONTEND_CASE(ConnectedAfterBackend,
   const auto initialised = backend.await_state(State::initialised, soon());
   if (!initialised)
     require(check_awaited(req::bus_connected_after_backend, initialised, "Initialised"));
-  const auto early = backend.await_state(State::connected, xen::in(kQuiet));
+  const auto early = backend.await_state(State::connected, xen::in(quiet()));
   check(req::bus_connected_after_backend, !early, {"Initialised while the backend is in InitWait"},
         early ? "Connected while the backend is in InitWait" : "Initialised");
   backend.vanish();
@@ -133,7 +130,11 @@ std::vector<std::pair<CaseSpec, unsigned>> connector_counts() {
 FRONTEND_CASES(Connectors, unsigned, connector_counts()) {
   if (peer().max_connectors < param) GTEST_SKIP() << "the peer has fewer connectors";
   const auto options = with_connectors(param);
-  connect(options);
+  FakeBackend& backend = create_device(options);
+  backend.start();
+  // The fake connects when each connector has a transport.
+  require(check_awaited(req::bus_connectors_as_configured, backend.await_connected(soon()),
+                        fmt::format("{} connectors set up", param)));
   guest.open();
   const auto connectors = guest.connectors();
   const auto connected = std::count_if(connectors.begin(), connectors.end(),

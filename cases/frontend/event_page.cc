@@ -15,7 +15,9 @@ FRONTEND_CASE(Wraps, {.id = "frontend.event-page.wraps",
   FakeBackend& backend = connect();
   guest.open();
   const Picture picture = show_picture(guest.connectors().at(0), "picture");
-  constexpr std::uint32_t kFlips = 70;  // the page has 63 slots
+  // The event of another slot names another framebuffer.
+  guest.add_fb("other-fb", picture.buffer);
+  constexpr std::uint32_t kFlips = 60;  // the page has 63 slots
   // An event in a slot that the frontend does not look at is one that never comes.
   const Result flips = guest.call("flips",
                                   {{"fd", "card"},
@@ -26,6 +28,15 @@ FRONTEND_CASE(Wraps, {.id = "frontend.event-page.wraps",
                                   seconds(45));
   check(req::event_page_wraps, flips.ok, {fmt::format("{} flips complete by their events", kFlips)},
         fmt::format("{} after {} flips", flips.text(), flips.answer.value("done", 0)));
+  for (unsigned flip = 0; flip < 8; ++flip) {
+    const Result called =
+        guest.page_flip(picture.connector, flip % 2 == 0 ? "other-fb" : picture.fb);
+    const bool complete = called.ok && guest.wait_event(peer().flip_event / 2).arrived;
+    require(check_timed(req::event_page_wraps, complete,
+                        {fmt::format("flip {} completes by its event", kFlips + flip)},
+                        complete ? fmt::format("flip {} completes by its event", kFlips + flip)
+                                 : "no event: " + called.text()));
+  }
   const auto indexes = backend.indexes(0);
   ASSERT_TRUE(indexes);
   check_equal(req::event_page_producer_untouched, "in_prod",

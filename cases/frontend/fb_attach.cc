@@ -56,7 +56,7 @@ FRONTEND_CASE(AttachFields,
     const DumbBuffer buffer = guest.create_dumb("buffer" + suffix, width, height, *bits);
     const auto create =
         expect_request(req::fb_attach_dbuf_cookie, backend, Operation::dbuf_create, requests);
-    guest.must("add-fb", attach_args("fb" + suffix, buffer, width, height, format));
+    guest.call("add-fb", attach_args("fb" + suffix, buffer, width, height, format));
     const auto request =
         expect_request(req::fb_attach_dbuf_cookie, backend, Operation::fb_attach, requests);
     const FbAttach& attach = *request.request.as<FbAttach>();
@@ -82,7 +82,7 @@ FRONTEND_CASE(SmallerThanBuffer,
   guest.open();
   const DumbBuffer buffer = guest.create_dumb("buffer", 800, 600);
   Cursor requests = backend.request_cursor();
-  guest.must("add-fb", attach_args("fb", buffer, 640, 480, "XR24"));
+  guest.call("add-fb", attach_args("fb", buffer, 640, 480, "XR24"));
   const auto request =
       expect_request(req::fb_attach_width, backend, Operation::fb_attach, requests);
   check_equal(req::fb_attach_width, "width", 640U, request.request.as<FbAttach>()->width);

@@ -301,10 +301,16 @@ FRONTEND_CASE(OtherConfiguration,
   FakeBackend second(guest_domain(), static_cast<std::uint16_t>(std::stoul(device)), options,
                      recorder());
   second.start();
-  require(check_awaited(adopted, second.await_connected(soon()), "Connected again"));
+  // A frontend may hold the new device back until the old one's client has left.
+  bool left = false;
+  if (!second.await_connected(after_removal_limit())) {
+    guest.call("close", {{"name", "old"}});
+    left = true;
+    require(check_awaited(adopted, second.await_connected(soon()), "Connected again"));
+  }
   guest.open("new");
   check_equal(adopted, "connectors", std::size_t{4}, guest.connectors("new").size());
-  guest.call("close", {{"name", "old"}});
+  if (!left) guest.call("close", {{"name", "old"}});
   check_timed(adopted, guest_answers(), {"the guest answers when the old device has gone"},
               "the guest is silent");
   guest.call("close", {{"name", "new"}});

@@ -16,15 +16,14 @@ namespace {
 using displif::Operation;
 
 // How long something that must not change is looked at.
-constexpr milliseconds kQuiet{200};
 constexpr int kLooks = 8;
 
-// Calls `look` a few times over kQuiet, until it returns something else than nothing.
-std::string watch_for_change(const std::function<std::string()>& look) {
+// Calls `look` a few times over `time`, until it returns something else than nothing.
+std::string watch_for_change(milliseconds time, const std::function<std::string()>& look) {
   std::string seen;
   for (int i = 0; i < kLooks && seen.empty(); ++i) {
     seen = look();
-    std::this_thread::sleep_for(kQuiet / kLooks);
+    std::this_thread::sleep_for(time / kLooks);
   }
   return seen;
 }
@@ -58,7 +57,7 @@ FRONTEND_CASE(TransportKept, {.id = "frontend.xenstore.transport-kept",
   check(req::xenstore_transport_kept, now == published, {published}, now);
   // Writing the same again would be a change, too: a backend that watches would connect anew.
   std::string written;
-  while (const auto event = store.next_event(xen::in(kQuiet)))
+  while (const auto event = store.next_event(xen::in(quiet())))
     if (event->path.ends_with("-ref") || event->path.ends_with("-channel")) written = event->path;
   check(req::xenstore_transport_kept, written.empty(), {"no transport node is written"},
         written.empty() ? "none is" : written);
@@ -98,7 +97,7 @@ FRONTEND_CASE(BackendIndexes,
       expect_request(req::ring_backend_indexes_untouched, backend, Operation::fb_attach, requests);
   while (!foreign().empty() && xen::Clock::now() < settled)
     std::this_thread::sleep_for(milliseconds(1));
-  const std::string while_waiting = watch_for_change(foreign);
+  const std::string while_waiting = watch_for_change(quiet() / 2, foreign);
   check(req::ring_backend_indexes_untouched, while_waiting.empty(),
         {"while a request is unanswered: as the backend wrote them"}, while_waiting);
   displif::Response response;
@@ -106,7 +105,7 @@ FRONTEND_CASE(BackendIndexes,
   response.operation = request.request.operation;
   backend.send_response(0, displif::encode_response(response));
   guest.finish("waiting");
-  const std::string after = watch_for_change(foreign);
+  const std::string after = watch_for_change(quiet() / 2, foreign);
   check(req::ring_backend_indexes_untouched, after.empty(),
         {"after the answer: as the backend wrote them"}, after);
 }
@@ -124,7 +123,7 @@ FRONTEND_CASE(RequestKept, {.id = "frontend.ring.request-kept-until-answered",
               {{"fd", "card"}, {"name", "buffer"}, {"width", "1024"}, {"height", "1024"}});
   const auto request = expect_request(req::ring_request_kept_until_answered, backend,
                                       Operation::dbuf_create, requests);
-  const std::string slot = watch_for_change([&] {
+  const std::string slot = watch_for_change(quiet() / 2, [&] {
     const displif::Packet now = backend.request_slot(0, request.ring_index);
     const auto changed = std::mismatch(now.begin(), now.end(), request.request.packet.begin());
     return changed.first == now.end()
@@ -135,7 +134,7 @@ FRONTEND_CASE(RequestKept, {.id = "frontend.ring.request-kept-until-answered",
   const auto cookie = request.request.as<displif::DbufCreate>()->dbuf_cookie;
   const auto first = backend.directory(cookie);
   ASSERT_TRUE(first);
-  const std::string directory = watch_for_change([&]() -> std::string {
+  const std::string directory = watch_for_change(quiet() / 2, [&]() -> std::string {
     const auto now = backend.reread_directory(cookie);
     if (!now) return "the directory cannot be read any more";
     if (!now->problems.empty()) return now->problems.front().text;

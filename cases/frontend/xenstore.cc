@@ -32,10 +32,10 @@ std::vector<std::pair<CaseSpec, unsigned>> transport_specs() {
         "With {} connectors, each publishes a ring, an event page and a "
         "channel for each, of its own, that the backend can use.",
         count);
-    spec.requirements =
-        of(req::xenstore_req_ring_ref, req::xenstore_req_event_channel, req::xenstore_evt_ring_ref,
-           req::xenstore_evt_event_channel, req::xenstore_numbers_decimal,
-           req::xenstore_transport_per_connector, req::xenstore_reference_zero_unused);
+    spec.requirements = of(req::xenstore_req_ring_ref, req::xenstore_req_event_channel,
+                           req::xenstore_evt_ring_ref, req::xenstore_evt_event_channel,
+                           req::xenstore_numbers_decimal, req::xenstore_transport_per_connector,
+                           req::xenstore_reference_zero_unused, req::bus_connected_after_backend);
     list.emplace_back(std::move(spec), count);
   }
   return list;
@@ -44,10 +44,11 @@ std::vector<std::pair<CaseSpec, unsigned>> transport_specs() {
 FRONTEND_CASES(Transport, unsigned, transport_specs()) {
   if (peer().max_connectors < param) GTEST_SKIP() << "the peer has fewer connectors";
   FakeBackend& backend = create_device(with_connectors(param));
-  backend.start();
-  // The fake maps what it is given and binds to it before it is connected.
-  const bool usable = static_cast<bool>(backend.await_connected(soon()));
   const std::string device = backend.paths().frontend;
+  backend.start();
+  // The fake maps what it is given and binds to it, or says which node it cannot use.
+  const auto connected = backend.await_connected(soon());
+  const std::string trouble = fmt::format("{}", fmt::join(backend.trouble(), "; "));
   xen::Store store = xen::Store::open();
   std::map<std::uint32_t, std::string> references;
   std::map<std::uint32_t, std::string> ports;
@@ -55,8 +56,12 @@ FRONTEND_CASES(Transport, unsigned, transport_specs()) {
     for (const NodeRule& node : kNodes) {
       const std::string name = displif::node::of_connector(connector, node.name);
       const auto text = store.read(device + "/" + name);
-      if (!check(node.requirement, text.has_value(), {name + " published, and usable"},
-                 text ? name + " = " + *text : name + " is missing"))
+      const bool usable = connected || trouble.find(node.name) == std::string::npos;
+      if (!check(node.requirement, text && usable, {name + " published, and usable"},
+                 !text    ? name + " is missing"
+                 : usable ? name + " = " + *text
+                          : fmt::format("{} = {}: {}", name, *text, trouble)) &&
+          !text)
         continue;
       const auto number = displif::parse_uint32(*text);
       if (!check(req::xenstore_numbers_decimal, number.ok(), {name + ": a decimal number"},
@@ -71,28 +76,31 @@ FRONTEND_CASES(Transport, unsigned, transport_specs()) {
             fresh ? name + " = " + *text : name + " as " + other->second);
     }
   }
-  for (const NodeRule& node : kNodes)
-    check_timed(node.requirement, usable, {"what is published can be mapped and bound"},
-                usable                      ? "it can"
-                : backend.trouble().empty() ? "not connected"
-                                            : backend.trouble().front());
+  require(check_awaited(req::bus_connected_after_backend, connected, "state Connected"));
 }
 
 FRONTEND_CASE(Version,
               {.id = "frontend.xenstore.version",
                .title = "The frontend publishes the version it chose, one of the backend's.",
-               .requirements = of(req::xenstore_version_supported,
-                                  req::xenstore_version_published)}) {
+               .requirements = of(req::xenstore_version_supported, req::xenstore_version_published,
+                                  req::bus_connected_after_backend)}) {
   fake_backend::Options options;
   options.versions = {1, 2};
-  const std::string device = connect(options).paths().frontend;
+  FakeBackend& backend = create_device(options);
+  backend.start();
+  const auto connected = backend.await_connected(soon());
+  const std::string device = backend.paths().frontend;
   xen::Store store = xen::Store::open();
   const auto text = store.read(device + "/" + std::string(displif::node::kVersion));
   check(req::xenstore_version_published, text.has_value(), {"a node `version`"},
         text ? "version = " + *text : "no node `version`");
+  if (text)
+    check(req::xenstore_numbers_decimal, displif::parse_uint32(*text).ok(),
+          {"version: a decimal number"}, "version = " + *text);
   // Without the node version 1 is in use, which the backend offers.
   const std::string chosen = text.value_or("1");
   check(req::xenstore_version_supported, chosen == "1" || chosen == "2", {"1", "2"}, chosen);
+  require(check_awaited(req::bus_connected_after_backend, connected, "state Connected"));
 }
 
 }  // namespace

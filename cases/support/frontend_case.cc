@@ -95,7 +95,7 @@ FrontendCase::Picture FrontendCase::show_picture(const GuestConnector& connector
   guest.fill(picture.buffer, picture.seed);
   guest.add_fb(picture.fb, picture.buffer, "XR24", fd);
   const Result set = guest.set_crtc(connector, picture.fb, connector.width, connector.height, fd);
-  if (!set.ok) throw std::runtime_error("the guest's `set-crtc` failed: " + set.error);
+  require(check(req::health_clients_served, set.ok, {"`set-crtc` succeeds"}, set.text()));
   return picture;
 }
 
@@ -146,7 +146,8 @@ std::optional<bus::State> FrontendCase::await_any_state(FakeBackend& backend,
 
 void FrontendCase::check_usable(const Requirement& requirement, FakeBackend& backend) {
   const std::string fd = "usable-card";
-  guest.open(fd);
+  const Result opened = guest.call("open", {{"name", fd}, {"timeout_ms", "5000"}});
+  if (!check(requirement, opened.ok, {"the device can be opened"}, opened.text())) return;
   const auto connectors = guest.connectors(fd);
   if (!check(requirement, !connectors.empty() && connectors[0].connected,
              {"connector 0 reads connected"}, "it does not"))

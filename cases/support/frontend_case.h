@@ -15,6 +15,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <initializer_list>
@@ -110,6 +111,13 @@ class FrontendCase : public JudgingCase {
   Deadline after_response_limit() const { return xen::in(peer().response + seconds(2)); }
   Deadline after_flip_limit() const { return xen::in(peer().flip_event + seconds(2)); }
   Deadline after_removal_limit() const { return xen::in(peer().removal + seconds(3)); }
+
+  // Within which a flip's event has arrived if it was sent, and the flip's own limit is not near.
+  milliseconds before_flip_limit() const { return peer().flip_event * 3 / 4; }
+  // How long something that must not come is waited for; several fit into any limit of the peer's.
+  milliseconds quiet() const {
+    return std::min({milliseconds(300), peer().flip_event / 3, peer().response / 3});
+  }
 
   xen::DomId guest_domain() const { return xen::DomId{run().domain}; }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cases/requirements.gen.h"
+#include "cases/support/case_spec.h"
 #include "cases/support/kernel_log.h"
 
 namespace displif_cts::cases {
@@ -99,9 +101,11 @@ Result Guest::call(const std::string& verb, const Args& args, std::chrono::milli
 
 Json Guest::must(const std::string& verb, const Args& args, std::chrono::milliseconds limit) {
   Result result = call(verb, args, limit);
-  if (!result.ok)
-    throw std::runtime_error(
-        fmt::format("the guest's `{}` failed: {} {}", verb, result.error, result.answer.dump()));
+  if (!result.ok) {
+    recorder_.check(req::health_clients_served, false, {fmt::format("`{}` succeeds", verb)},
+                    fmt::format("{} {}", result.error, result.answer.value("error", "")));
+    throw PeerFailed();
+  }
   return std::move(result.answer);
 }
 
@@ -113,8 +117,12 @@ void Guest::start(const std::string& name, const std::string& verb, const Args& 
 }
 
 Result Guest::finish(const std::string& name, std::chrono::milliseconds limit) {
-  return call("wait", {{"job", name}, {"timeout_ms", number(limit.count())}},
-              limit + std::chrono::seconds(5));
+  Result result = call("wait", {{"job", name}, {"timeout_ms", number(limit.count())}},
+                       limit + std::chrono::seconds(5));
+  if (result.answer.value("pending", false))
+    throw GuestSilent(
+        fmt::format("the guest's call `{}` did not return within {} ms", name, limit.count()));
+  return result;
 }
 
 void Guest::open(const std::string& fd, std::chrono::milliseconds limit) {
@@ -152,7 +160,6 @@ DumbBuffer Guest::create_dumb(const std::string& name, std::uint32_t width, std:
 }
 
 void Guest::fill(const DumbBuffer& buffer, std::uint64_t seed) {
-  must("map", {{"name", buffer.name}});
   must("fill", {{"name", buffer.name}, {"seed", number(seed)}});
 }
 

@@ -65,7 +65,8 @@ class Guest {
   // the verb.
   Result call(const std::string& verb, const Args& args = {},
               std::chrono::milliseconds limit = std::chrono::seconds(15));
-  // As call(), but an error of the call ends the case: arrangement, not judgement.
+  // As call(), but an error ends the case, as failed: nothing that the case has arranged stands
+  // against the call (requirement health.clients-served).
   Json must(const std::string& verb, const Args& args = {},
             std::chrono::milliseconds limit = std::chrono::seconds(15));
 

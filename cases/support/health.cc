@@ -163,13 +163,12 @@ class AgentHealth : public runner::HealthProbe {
       answer = agent_.call(verb);
     }
     const std::uint64_t now = count_of(answer, "in_use");
-    return recorder.check(
-        requirement, now <= baseline,
-        {fmt::format("at most {} in use, as before the case", baseline)},
-        now <= baseline
-            ? fmt::format("{} in use", now)
-            : fmt::format("{} in use: {}", now, answer.value("list", Json::array()).dump()),
-        true);
+    return recorder.check(requirement, now <= baseline,
+                          {fmt::format("at most {} in use, as before the case", baseline)},
+                          now <= baseline ? fmt::format("{} in use", now)
+                                          : fmt::format("{} in use: {}", now,
+                                                        answer.value("list", Json::array()).dump()),
+                          true);
   }
 
   void record_state(trace::Recorder& recorder, const std::string& state, const std::string& reason,

@@ -67,6 +67,8 @@ Daemon::Daemon(Options options)
                 [this](const std::shared_ptr<Peer>& from, Request request) {
                   take(from, std::move(request));
                 }),
+      probes_(options_.oracle),
+      kernel_log_(options_.kernel_log),
       heartbeat_(/*realtime=*/false) {
   loop_.watch(signals_.get(), EPOLLIN, [this](std::uint32_t) { loop_.stop(); });
   add_verbs();

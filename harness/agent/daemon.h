@@ -29,6 +29,8 @@ struct Options {
   std::string guest_console;
   std::string carried_device = "/dev/vda";
   std::string carried_dir = "/carried";
+  std::string kernel_log = "/dev/kmsg";
+  std::string oracle;  // socket of whoever knows the guest's grants and ports; empty: Xen itself
 };
 
 class Daemon {

@@ -21,7 +21,10 @@ constexpr const char* kUsage =
     "  --guest DOMID|NAME     the guest under test\n"
     "  --guest-console PATH   log file of the guest's console\n"
     "  --carried-device PATH  disk with the suite's programs (/dev/vda)\n"
-    "  --carried-dir PATH     where mount-carried mounts it (/carried)\n";
+    "  --carried-dir PATH     where mount-carried mounts it (/carried)\n"
+    "  --kernel-log PATH      this domain's kernel log (/dev/kmsg)\n"
+    "  --oracle PATH          unix socket that knows the guest's grants and ports, in place of "
+    "Xen\n";
 
 }  // namespace
 
@@ -37,7 +40,9 @@ int main(int argc, char** argv) {
                         {"guest", &options.guest},
                         {"guest-console", &options.guest_console},
                         {"carried-device", &options.carried_device},
-                        {"carried-dir", &options.carried_dir}};
+                        {"carried-dir", &options.carried_dir},
+                        {"kernel-log", &options.kernel_log},
+                        {"oracle", &options.oracle}};
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--help") {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "harness/trace/json.h"
 
@@ -17,7 +18,9 @@ namespace displif_cts::agent {
 
 class Probes {
  public:
-  Probes();
+  // `oracle`: a socket that answers `grants` and `ports` where Xen cannot be asked (loopback);
+  // empty: Xen is.
+  explicit Probes(std::string oracle = {});
   ~Probes();
   Probes(const Probes&) = delete;
   Probes& operator=(const Probes&) = delete;
@@ -43,6 +46,9 @@ class Probes {
 
  private:
   struct Control;  // libxenctrl
+  Json ask_oracle(std::string_view verb, std::uint16_t domid) const;
+
+  std::string oracle_;
   std::unique_ptr<Control> control_;
   xenforeignmemory_handle* memory_ = nullptr;
   xencall_handle* call_ = nullptr;

@@ -37,16 +37,37 @@ Oracle::Oracle(Host& host, const std::filesystem::path& socket, xen::DomId guest
       guest_(guest),
       server_(socket.string(), [this](const agent::Request& request) { return answer(request); }) {}
 
+Json Oracle::grants(xen::DomId domain) const {
+  constexpr std::size_t kListed = 64;  // as the agent's
+  Json list = Json::array();
+  std::uint64_t mapped = 0;
+  const auto entries = host_.grants(domain);
+  for (const GrantState& entry : entries) {
+    if (list.size() < kListed) list.push_back(entry.ref);
+    if (entry.maps != 0) ++mapped;
+  }
+  return {{"in_use", entries.size()}, {"mapped", mapped}, {"list", std::move(list)}};
+}
+
+Json Oracle::ports(xen::DomId domain) const {
+  Json list = Json::array();
+  for (const PortState& port : host_.ports(domain))
+    list.push_back(
+        {{"port", port.port}, {"domid", port.remote}, {"remote_port", port.remote_port}});
+  return {{"in_use", list.size()}, {"list", std::move(list)}};
+}
+
 std::optional<Json> Oracle::answer(const agent::Request& request) const {
   const bool has_screen = std::filesystem::exists(screen_);
   if (request.verb == "hello") {
-    Json verbs{"hello", "mappings", "ports"};
+    Json verbs{"hello", "grants", "mappings", "ports"};
     if (has_screen) verbs.push_back("screen");
     return Json{{"version", 1}, {"verbs", std::move(verbs)}, {"guest_domid", xen::raw(guest_)}};
   }
   if (request.verb == "mappings")
     return Json{{"mapped", host_.mappings_of(domain_of(request)).size()}};
-  if (request.verb == "ports") return Json{{"in_use", host_.ports(domain_of(request)).size()}};
+  if (request.verb == "grants") return grants(domain_of(request));
+  if (request.verb == "ports") return ports(domain_of(request));
   if (request.verb == "screen" && has_screen) return ask_for_screen(screen_, request);
   return std::nullopt;
 }

@@ -2,7 +2,8 @@
 // (lab/guest/PROTOCOL.md) on a unix socket: the runner asks it after every case.
 //   hello                    {version, verbs, guest_domid}
 //   mappings domid=N         {mapped: pages of that domain which any domain maps now}
-//   ports domid=N            {in_use: the domain's open event channels}
+//   grants domid=N           {in_use: entries of that domain's grant table, mapped, list}
+//   ports domid=N            {in_use: the domain's open event channels, list}
 //   screen connector=N       what a backend displays that listens at screen.sock beside the socket
 #pragma once
 
@@ -20,6 +21,8 @@ class Oracle {
   Oracle(Host& host, const std::filesystem::path& socket, xen::DomId guest);
 
  private:
+  Json grants(xen::DomId domain) const;
+  Json ports(xen::DomId domain) const;
   std::optional<Json> answer(const agent::Request& request) const;
 
   Host& host_;

@@ -1,12 +1,18 @@
-"""Machines without a hypervisor: a fresh pair of domains and a freshly started peer for each case."""
+"""Machines without a hypervisor: a fresh pair of domains and a freshly started peer for each case.
+
+The runner plays the other side. A backend under test sits in domain 0, and the machine's oracle is all the agent there
+is; a frontend under test, with the programs that use it (lab/guest/PROTOCOL.md), in a guest domain, and
+displif-cts-agent serves domain 0 as on every other bed."""
 from __future__ import annotations
 
 import os
 import platform
+import socket
 import subprocess
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
@@ -14,6 +20,7 @@ from typing import Any, Callable, Iterator, Sequence
 from lab.build import LoopbackPrograms
 from lab.peer_command import PeerCommand
 from lab.process import end_group
+from lab.qemu.agent import AgentChannel
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
 from lab.qemu.limit import Limit
 from lab.witness import Witness
@@ -25,6 +32,7 @@ BACKEND, FRONTEND = 0, 1
 # As many as the largest case shares; a guest's gntalloc has its own limit.
 SHARED_PAGES = 20_000
 START_SECONDS = 20.0
+LOOK_SECONDS = 0.01
 
 
 class LoopbackBed:
@@ -32,8 +40,8 @@ class LoopbackBed:
 
     cases_per_machine = 1
 
-    def __init__(self, programs: LoopbackPrograms, command: PeerCommand) -> None:
-        self._programs, self._command = programs, own_program(programs, command)
+    def __init__(self, programs: LoopbackPrograms, command: PeerCommand, role: str) -> None:
+        self._programs, self._command, self._role = programs, own_program(programs, command), role
 
     def __enter__(self) -> "LoopbackBed":
         with self.instance(self._programs.carried):
@@ -55,7 +63,7 @@ class LoopbackBed:
         with ExitStack() as stack:
             # Short: a socket's address has 107 characters.
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="displif-")))
-            machine = LoopbackMachine(self._programs, folder, self._command)
+            machine = LoopbackMachine(self._programs, folder, self._command, self._role)
             stack.callback(machine.close)
             machine.start()
             yield machine
@@ -69,10 +77,11 @@ def own_program(programs: LoopbackPrograms, command: PeerCommand) -> PeerCommand
 
 
 class LoopbackMachine:
-    """Two domains, the backend under test in one of them; `run` starts the runner in the other."""
+    """Two domains, the peer under test in one of them; `run` starts the runner in the other."""
 
-    def __init__(self, programs: LoopbackPrograms, folder: Path, command: PeerCommand) -> None:
-        self._programs, self._folder, self._command = programs, folder, command
+    def __init__(self, programs: LoopbackPrograms, folder: Path, command: PeerCommand, role: str) -> None:
+        self._programs, self._folder, self._command, self._role = programs, folder, command, role
+        self._peer_domain, self._own_domain = (BACKEND, FRONTEND) if role == "backend" else (FRONTEND, BACKEND)
         self._lock = threading.Lock()
         self._children: list[subprocess.Popen[bytes]] = []
         self._killed = False
@@ -80,14 +89,16 @@ class LoopbackMachine:
         self._compositor: Compositor | None = None
         self.stderr = ""
         self.agent = self  # the little that lab.schedule asks of it
-        self.runner, self.agent_socket, self.peer_file = programs.runner, folder / "agent.sock", folder / "peer.json"
+        self._oracle = folder / "agent.sock"  # displif-loopback --oracle
+        self.agent_socket = self._oracle if role == "backend" else folder / "dom0.sock"
+        self.runner, self.peer_file = programs.runner, folder / "peer.json"
 
     # --- as an agent
 
     def require(self, verb: str, timeout: float = 60.0, payload: bytes | None = None, **_: object) -> dict[str, Any]:
         if verb != "hello":
             raise BedError(f"loopback has no verb {verb}")
-        return {"ok": True, "guest_domid": BACKEND}  # the peer's domain
+        return {"ok": True, "guest_domid": self._peer_domain}
 
     call = require
 
@@ -107,12 +118,36 @@ class LoopbackMachine:
             first = b""
         if not first.startswith(b"ready "):
             raise BedError(f"displif-loopback did not start: {first.decode('utf-8', 'replace')}")
-        environment = self._environment(BACKEND)
+        environment = self._environment(self._peer_domain)
         if self._command.compositor:
             self._compositor = Compositor(self._folder / "wayland")
             environment |= self._compositor.environment
         self._peer = RunningPeer(self._command, environment)
         self._peer.await_ready()
+        if self._role == "frontend":
+            self._start_agent()
+
+    def _start_agent(self) -> None:
+        console = self._folder / "console"  # a loopback guest has no kernel; its output is the witness's
+        console.touch()
+        self._spawn([str(self._programs.agent), "--socket", str(self.agent_socket), "--guest", str(FRONTEND),
+                     "--guest-console", str(console), "--kernel-log", os.devnull, "--oracle", str(self._oracle)],
+                    self._environment(BACKEND), subprocess.DEVNULL)
+        self._await_guest(Limit(START_SECONDS))
+
+    def _await_guest(self, limit: Limit) -> None:
+        """Until the guest's programs answer: what a case finds in use must not change with when they came."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            while connection.connect_ex(str(self.agent_socket)) != 0:
+                self._wait(limit, "displif-cts-agent did not start")
+            with closing(AgentChannel(connection)) as agent:
+                while not agent.require("hello")["guest_connected"]:
+                    self._wait(limit, "the guest's programs did not reach displif-cts-agent")
+
+    def _wait(self, limit: Limit, otherwise: str) -> None:
+        if limit.remaining() <= 0:
+            raise BedError(otherwise, self._peer.output.text() if self._peer else "")
+        time.sleep(LOOK_SECONDS)
 
     def _environment(self, domain: int) -> dict[str, str]:
         libraries = os.pathsep.join(filter(None, [str(self._programs.libraries), os.environ.get("LD_LIBRARY_PATH", "")]))
@@ -134,9 +169,9 @@ class LoopbackMachine:
     def run(self, argv: Sequence[str], on_line: Callable[[bytes], None], timeout: float | Limit,
             env: dict[str, str] | None = None) -> int:
         limit = timeout if isinstance(timeout, Limit) else Limit(timeout)
-        environment = {**self._environment(FRONTEND), **(env or {}),
+        environment = {**self._environment(self._own_domain), **(env or {}),
                        "DISPLIF_CTS_CONTROL_STORE": str(self._folder / f"store-{BACKEND}.sock")}
-        witness = Witness(self._peer, self._compositor, on_line)
+        witness = Witness(self._peer, self._compositor, on_line, self._role)
         child = self._spawn(argv, environment, subprocess.DEVNULL)
         try:
             for line in read_lines(child, limit):

@@ -19,7 +19,7 @@ from lab.qemu.errors import BedError
 from lab.witness import Witness
 from lab.schedule import Settings, Scheduler, batches_for
 from lab.recording import Recording
-from lab.selftest import Bench, Fault, parse_faults, table, Line
+from lab.selftest import Bench, Fault, Line, mutants_of, parse_faults, table
 from lab.run import RunOptions, prepare
 from reports.judge import judge
 from reports.model import read_run
@@ -51,7 +51,7 @@ def one_verdict(programs: LoopbackPrograms, command: PeerCommand, folder: Path, 
                             "started": "2026-01-01T00:00:00+00:00", "repeat": 1})
     recording.write("plan", {"cases": [chosen.to_plan()], "count": 1, "sha256": "", "known": [], "requirements": []})
     settings = Settings("backend", "loopback", prepared.peer.descriptor, 1)
-    Scheduler(LoopbackBed(programs, command), programs.carried, recording, settings).run(batches_for([chosen], 1, 1), 1)
+    Scheduler(LoopbackBed(programs, command, "backend"), programs.carried, recording, settings).run(batches_for([chosen], 1, 1), 1)
     recording.close()
     return judge(read_run(recording.stream)).results[0]
 
@@ -70,7 +70,7 @@ def test_the_reference_passes(programs: LoopbackPrograms, tmp_path: Path) -> Non
 ])
 def test_a_command_that_does_not_start_is_said_once(programs: LoopbackPrograms, argv: Any, ready: str | None, message: str) -> None:
     with pytest.raises(BedError, match=message):
-        with LoopbackBed(programs, PeerCommand(argv, ready)):
+        with LoopbackBed(programs, PeerCommand(argv, ready), "backend"):
             pass
 
 
@@ -198,7 +198,7 @@ def test_the_output_is_evidence_and_bounded(programs: LoopbackPrograms, tmp_path
 def test_the_faults_of_a_fake_are_read_without_stress() -> None:
     text = ("backend.stress.flips-late                event late\n"
             "backend.deviation.response-duplicate     twice [response.one-per-request]\n")
-    assert parse_faults(text) == [Fault("backend.deviation.response-duplicate", "twice", "response.one-per-request")]
+    assert mutants_of(parse_faults(text)) == [Fault("backend.deviation.response-duplicate", "twice", "response.one-per-request")]
 
 
 def test_a_fault_is_caught_by_a_check_of_its_own_requirement_only(programs: LoopbackPrograms) -> None:
@@ -214,5 +214,9 @@ def test_a_fault_is_caught_by_a_check_of_its_own_requirement_only(programs: Loop
 
 def test_a_survivor_shows_in_the_table() -> None:
     fault = Fault("backend.omission.leaks", "leaks", "health.grants-released")
-    text = table([Line(fault, (), 2, "every case passes or is skipped")], [])
-    assert "survivor: backend.omission.leaks" in text and "0 of 1 faults caught, 0 false alarms" in text
+    line = Line(fault, (), 2, "every case passes or is skipped")
+    text = table([line], [], {})
+    assert "survivor: backend.omission.leaks" in text and "0 of 1 faults caught, 0 false alarms, 0 known survivors" in text
+    assert "known survivor: backend.omission.leaks: nobody looks" in table([line], [], {fault.id: "nobody looks"})
+    caught = Line(fault, ("some.case",), 1)
+    assert "caught, and still in selftest.yaml: backend.omission.leaks" in table([caught], [], {fault.id: "nobody looks"})
