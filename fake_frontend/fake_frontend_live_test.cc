@@ -531,6 +531,8 @@ TEST_F(Live, events_for_nothing_complete_nothing) {
 
 TEST_F(Live, each_fault_of_the_backend_is_survived) {
   for (const auto& info : fake_backend::all_faults()) {
+    // A breakdown is its process's (fake_backend/breakdown.h), and this one is the test's.
+    if (info.id.find(".breaks-down-") != std::string_view::npos) continue;
     SCOPED_TRACE(info.id);
     auto back = backend_options(2);
     back.be_alloc = true;

@@ -64,7 +64,7 @@ class Client : public std::enable_shared_from_this<Client> {
 
   struct FramebufferSpec {
     std::string buffer;
-    std::optional<std::uint32_t> width, height;
+    std::optional<std::uint32_t> width{}, height{};
     std::uint32_t format = 0;  // FourCC
   };
   void add_framebuffer(const std::string& name, const FramebufferSpec& spec);
