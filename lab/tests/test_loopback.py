@@ -99,7 +99,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ])
 def test_what_a_foreign_program_lacks_is_named(programs: LoopbackPrograms, foreign: Path, program: str, message: str) -> None:
     with pytest.raises(BedError, match=message):
-        with LoopbackBed(programs, PeerCommand([str(foreign / program)], "^ready")):
+        with LoopbackBed(programs, PeerCommand([str(foreign / program)], "^ready"), "backend"):
             pass
 
 
@@ -149,7 +149,7 @@ def test_the_end_of_the_compositor_is_not_the_backends_fault() -> None:
 def test_no_weston_is_said_once(programs: LoopbackPrograms, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(BedError, match="weston is not installed"):
-        with LoopbackBed(programs, PeerCommand(["true"], None, compositor=True)):
+        with LoopbackBed(programs, PeerCommand(["true"], None, compositor=True), "backend"):
             pass
 
 

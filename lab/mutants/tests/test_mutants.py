@@ -93,11 +93,13 @@ def test_the_patch_changes_its_function_and_no_other_line(mutant: Mutant, source
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_the_patch_quotes_one_expression_only(mutant: Mutant) -> None:
+def test_the_patch_quotes_what_it_changes_only(mutant: Mutant) -> None:
+    """The driver's words are in the lines that go and in those that a semantic patch matches; a lock and its unlock are
+    two. What it puts in is the suite's own."""
     lines = mutant.patch.read_text().splitlines()
     assert lines[0].startswith("// ")
-    assert sum(line.startswith("-") for line in lines) <= 1
-    assert sum(line.startswith("+") for line in lines) <= 2
+    assert sum(line.startswith("-") for line in lines) <= 2
+    assert sum(line.startswith("+") for line in lines) <= 6
 
 
 def test_a_patch_that_matches_nothing_is_an_error(source: Path, tmp_path: Path) -> None:
