@@ -40,6 +40,16 @@ def mandatory_list(role: str, folder: Path = FOLDER) -> list[str]:
     return cases
 
 
+def staleness(suite: Suite, role: str, folder: Path = FOLDER) -> str:
+    """How the list differs from the suite's binding cases, and the command that ends it; empty if it does not."""
+    listed, binding = set(mandatory_list(role, folder)), set(binding_cases(suite))
+    if listed == binding:
+        return ""
+    words = [f"{len(names)} {what} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})"
+             for what, names in (("cases are not on it", binding - listed), ("on it are no binding cases", listed - binding)) if names]
+    return f"cases/mandatory/{role}.list is stale: {'; '.join(words)}\n./displif-cts certify --make-list --role {role}"
+
+
 def write_list(suite: Suite, role: str, date: str, folder: Path = FOLDER) -> str:
     """The suite's binding cases become the list; earlier hashes stay, so that earlier bundles still verify."""
     cases = binding_cases(suite)
