@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from lab import minisign
 from lab.build import build_carried
@@ -36,13 +37,15 @@ def certify(arguments: argparse.Namespace) -> int:
     judged, folder = _run(arguments) if arguments.run is None else _recorded(arguments.run)
     mandatory = mandatory_list(str(judged.run.run.get("role") or "frontend"))
     target = arguments.bundle or folder / "bundle.tar"
+    part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        data, said = bundle.make(judged, mandatory, waivers)
+        with open(part, "wb") as file:
+            said = bundle.make(judged, mandatory, waivers, file)
+        part.replace(target)
     except StreamError as error:
         raise Stop(INFRASTRUCTURE, str(error)) from None
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    part.write_bytes(data)
-    part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
     sys.stdout.write(statement.text(said))
     print(f"bundle    {target}")
     if arguments.key is None:
@@ -100,16 +103,18 @@ def _make_list(role: str) -> int:
     return 0
 
 
-def _replay(data: bytes, found: bundle.Verification) -> None:
+def _replay(source: BinaryIO, found: bundle.Verification) -> None:
     """The frontend's monitors over the bundle's messages; a backend is judged by its cases alone."""
     runner = build_carried(Progress()).runner
     try:
-        members, _ = archive.members_of(data)
+        members, _ = archive.members_of(source)
     except archive.ArchiveError:
         return  # said already
     with tempfile.TemporaryDirectory(prefix="displif-cts-replay-") as name:
         stream = Path(name) / "stream.jsonl"
-        stream.write_bytes(members.get(bundle.STREAM, b""))
+        with open(stream, "wb") as file:
+            for block in members[bundle.STREAM].blocks() if bundle.STREAM in members else ():
+                file.write(block)
         texts, same = differences(runner, stream)
     found.mismatches.extend(texts)
     found.checked.append(f"{same} checks of monitors, from the messages")
@@ -118,12 +123,13 @@ def _replay(data: bytes, found: bundle.Verification) -> None:
 def verify(arguments: argparse.Namespace) -> int:
     """0: it says what its records say, whatever that is. 1: it does not. 2: there is nothing to verify."""
     try:
-        data = arguments.bundle.read_bytes()
+        source = open(arguments.bundle, "rb")
     except OSError as error:
         raise Stop(USAGE, f"{arguments.bundle}: {error.strerror}") from None
-    found = bundle.verify(data, list(pinned_hashes()), str(suite_version()["commit"]))
-    if arguments.replay:
-        _replay(data, found)
+    with source:
+        found = bundle.verify(source, list(pinned_hashes()), str(suite_version()["commit"]))
+        if arguments.replay:
+            _replay(source, found)
     if arguments.key is not None:
         trouble = minisign.check(arguments.bundle, arguments.key)
         if trouble:

@@ -16,6 +16,7 @@ from typing import Any, Callable
 from lab.again import Surprises
 from lab.attacks import attack_classes
 from lab.build import ROOT, LoopbackPrograms, Programs, build_carried, build_loopback
+from lab.environment import with_programs
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.peer import Peer, load_expectations, load_peer
 from lab.progress import Progress
@@ -231,7 +232,8 @@ def write_head(recording: Recording, prepared: Prepared, facts: dict[str, Any]) 
         "seed": options.seed, "repeat": options.repeat, "again": options.again, "selection": options.selection.to_json(),
     })
     host = {"system": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()}
-    recording.write("env", {**facts, "host": {**host, **facts.get("host", {})}})
+    command = options.peer_command or peer.descriptor.get("command")
+    recording.write("env", {**with_programs(facts, prepared.programs, command), "host": {**host, **facts.get("host", {})}})
     attacks = attack_classes(options.role, [case.id for case in prepared.suite.cases])
     recording.write("plan", {**prepared.plan.to_record(), "attacks": attacks})
 

@@ -1,52 +1,148 @@
-"""A tar that has one form only: the same members give the same bytes, and other bytes are not the same members."""
+"""A tar that has one form only: the same members give the same bytes, and other bytes are not the same members.
+
+Contents are never held whole: a stream may be larger than memory.
+"""
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
-from typing import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Iterator, Mapping, Protocol, Sized, Union
 
 BLOCK = 512
+_CHUNK = 1 << 20
 
 
 class ArchiveError(Exception):
     """The bytes are no archive of ours. The text says where."""
 
 
-def canonical(members: Mapping[str, bytes], seconds: int) -> bytes:
+@dataclass(frozen=True)
+class Member:
+    """Where a member's bytes stand in an archive that is open."""
+
+    source: BinaryIO
+    offset: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def blocks(self) -> Iterator[bytes]:
+        at, end = self.offset, self.offset + self.size
+        while at < end:
+            self.source.seek(at)
+            block = self.source.read(min(_CHUNK, end - at))
+            if not block:
+                raise ArchiveError(f"byte {at}: it is cut off")
+            at += len(block)
+            yield block
+
+    def read(self) -> bytes:
+        return b"".join(self.blocks())
+
+
+Content = Union[bytes, Path, Member]
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+def blocks_of(content: Content) -> Iterator[bytes]:
+    """Raises OSError when a file cannot be read."""
+    if isinstance(content, bytes):
+        yield content
+    elif isinstance(content, Member):
+        yield from content.blocks()
+    else:
+        with open(content, "rb") as file:
+            while block := file.read(_CHUNK):
+                yield block
+
+
+def hash_of(content: Content) -> str:
+    digest = hashlib.sha256()
+    for block in blocks_of(content):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def write(out: _Sink, members: Mapping[str, Content], seconds: int) -> None:
     """POSIX ustar, uncompressed: names in order, one time, no owner, no folders."""
+    total = 0
+    for name in sorted(members):
+        content = members[name]
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        out.write(_header(name, size, seconds))
+        for block in blocks_of(content):
+            out.write(block)
+        out.write(bytes(-size % BLOCK))
+        total += BLOCK + size + -size % BLOCK
+    out.write(bytes(2 * BLOCK + -(total + 2 * BLOCK) % tarfile.RECORDSIZE))
+
+
+def _header(name: str, size: int, seconds: int) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size, header.mtime, header.mode = size, seconds, 0o644
+    return header.tobuf(tarfile.USTAR_FORMAT)
+
+
+def canonical(members: Mapping[str, Content], seconds: int) -> bytes:
+    """A small archive, in memory."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in sorted(members):
-            archive.addfile(_header(name, len(members[name]), seconds), io.BytesIO(members[name]))
+    write(out, members, seconds)
     return out.getvalue()
 
 
-def _header(name: str, size: int, seconds: int) -> tarfile.TarInfo:
-    header = tarfile.TarInfo(name)
-    header.size, header.mtime, header.mode = size, seconds, 0o644
-    return header
+class _Same:
+    """Takes what would be written, and compares it with what is there."""
+
+    def __init__(self, source: BinaryIO, members: Mapping[str, Sized]) -> None:
+        self._source, self._members, self._at = source, members, 0
+
+    def write(self, data: bytes, /) -> None:
+        self._source.seek(self._at)
+        there = self._source.read(len(data))
+        if there != data:
+            self._differ(next((i for i, (a, b) in enumerate(zip(data, there)) if a != b), len(there)))
+        self._at += len(data)
+
+    def end(self) -> None:
+        self._source.seek(self._at)
+        if self._source.read(1):
+            self._differ(0)
+
+    def _differ(self, more: int) -> None:
+        at = self._at + more
+        raise ArchiveError(f"byte {at} ({place(self._members, at)}): not as it is written")
 
 
-def members_of(data: bytes) -> tuple[dict[str, bytes], int]:
-    """The members, and their time. Raises ArchiveError for anything that canonical() does not make, and names the place."""
-    members, seconds = _read(data)
-    made = canonical(members, seconds)
-    if made != data:
-        at = next((i for i, (a, b) in enumerate(zip(made, data)) if a != b), min(len(made), len(data)))
-        raise ArchiveError(f"byte {at} ({place(members, at)}): not as it is written")
+def members_of(source: BinaryIO) -> tuple[dict[str, Member], int]:
+    """The members, and their time. Raises ArchiveError for anything that write() does not make, and names the place."""
+    members, seconds = _read(source)
+    same = _Same(source, members)
+    try:
+        write(same, members, seconds)
+    except ValueError as error:  # a name or a time that no header of ours can have
+        raise ArchiveError(str(error)) from None
+    same.end()
     return members, seconds
 
 
-def _read(data: bytes) -> tuple[dict[str, bytes], int]:
-    members: dict[str, bytes] = {}
+def _read(source: BinaryIO) -> tuple[dict[str, Member], int]:
+    members: dict[str, Member] = {}
     seconds, last = 0, "the first header"
+    source.seek(0)
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        with tarfile.open(fileobj=source, mode="r:") as archive:
             for header in archive:
-                file = archive.extractfile(header) if header.isreg() else None
-                if file is None or header.name in members:
+                if not header.isreg() or header.name in members:
                     raise ArchiveError(f"{header.name}: {'twice in it' if header.name in members else 'no plain file'}")
-                members[header.name], seconds, last = file.read(), int(header.mtime), f"behind {header.name}"
+                members[header.name] = Member(source, header.offset_data, header.size)
+                seconds, last = int(header.mtime), f"behind {header.name}"
     except (tarfile.TarError, EOFError, ValueError, OverflowError, UnicodeError) as error:
         raise ArchiveError(f"{last}: {error}") from None
     if not members:
@@ -54,7 +150,7 @@ def _read(data: bytes) -> tuple[dict[str, bytes], int]:
     return members, seconds
 
 
-def place(members: Mapping[str, bytes], at: int) -> str:
+def place(members: Mapping[str, Sized], at: int) -> str:
     """Which part of the archive a byte belongs to."""
     offset = 0
     for name in sorted(members):

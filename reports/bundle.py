@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import calendar
-import hashlib
 import json
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Sequence
+from typing import BinaryIO, Sequence
 
 from reports import archive, statement
 from reports.judge import Judged
@@ -19,10 +18,6 @@ from reports.write import FILES, judged_stream, render
 SUMS, STREAM, LIST, WAIVERS, STATEMENT, ENVIRONMENT = (
     "SHA256SUMS", "stream.jsonl", "list.txt", "waivers.yaml", "statement.json", "environment.json")
 REPORTS = "reports"
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _seconds(judged: Judged) -> int:
@@ -45,23 +40,25 @@ def _derived(judged: Judged, folder: Path, mandatory: Sequence[str], waivers: Se
     }
 
 
-def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver]) -> tuple[bytes, dict[str, object]]:
-    """The archive's bytes and the statement in it. Raises StreamError when the run's files cannot be read."""
+def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver], out: BinaryIO) -> dict[str, object]:
+    """Writes the archive; returns the statement in it. Raises StreamError when the run's files cannot be read."""
     folder = judged.run.path.parent
-    try:
-        members = {STREAM: judged.run.path.read_bytes()}
-        for case in judged.run.cases.values():
-            for artifact in case.artifacts:
-                path = (folder / artifact["path"]).resolve()
-                if path.is_relative_to(folder.resolve()):
-                    members[str(path.relative_to(folder.resolve()))] = path.read_bytes()
-    except OSError as error:
-        raise StreamError(f"{error.filename}: {error.strerror}") from error
+    members: dict[str, archive.Content] = {STREAM: judged.run.path}
+    for case in judged.run.cases.values():
+        for artifact in case.artifacts:
+            path = (folder / artifact["path"]).resolve()
+            if path.is_relative_to(folder.resolve()):
+                members[str(path.relative_to(folder.resolve()))] = path
+    derived = _derived(judged, folder, mandatory, waivers)
+    members |= derived
     members[LIST] = "".join(f"{case}\n" for case in mandatory).encode()
     members[WAIVERS] = statement.dump_waivers(waivers).encode()
-    members |= _derived(judged, folder, mandatory, waivers)
-    members[SUMS] = "".join(f"{_hash(members[name])}  {name}\n" for name in sorted(members)).encode()
-    return archive.canonical(members, _seconds(judged)), json.loads(members[STATEMENT])
+    try:
+        members[SUMS] = "".join(f"{archive.hash_of(members[name])}  {name}\n" for name in sorted(members)).encode()
+        archive.write(out, members, _seconds(judged))
+    except OSError as error:
+        raise StreamError(f"{error.filename}: {error.strerror}") from error
+    return json.loads(derived[STATEMENT])
 
 
 @dataclass
@@ -75,58 +72,69 @@ class Verification:
     judged: Judged | None = None
 
 
-def verify(data: bytes, pinned: Sequence[str], commit: str, scratch: Path | None = None) -> Verification:
+def verify(source: BinaryIO, pinned: Sequence[str], commit: str, scratch: Path | None = None) -> Verification:
     """`pinned`: hashes of the lists that this suite knows; `commit`: the suite that verifies."""
     found = Verification()
     try:
-        members, seconds = archive.members_of(data)
+        members, seconds = archive.members_of(source)
     except archive.ArchiveError as error:
         found.mismatches.append(f"the archive: {error}")
         return found
     found.checked.append(f"{len(members)} members in the canonical form")
-    _check_sums(members, found)
+    hashes = {name: archive.hash_of(member) for name, member in members.items()}
+    _check_sums(hashes, members[SUMS].read() if SUMS in members else b"", found)
     lacking = [name for name in (STREAM, LIST, WAIVERS, STATEMENT, ENVIRONMENT) if name not in members]
     found.mismatches.extend(f"{name}: it is missing" for name in lacking)
     if lacking:
         return found
-    mandatory = members[LIST].decode(errors="replace").splitlines()
+    mandatory = members[LIST].read().decode(errors="replace").splitlines()
     if statement.list_hash(mandatory) not in pinned:
         found.mismatches.append(f"{LIST}: its hash {statement.list_hash(mandatory)} is none of the suite's lists")
     else:
         found.checked.append("the list of mandatory cases by its hash")
     with tempfile.TemporaryDirectory(prefix="displif-cts-verify-", dir=scratch) as name:
-        _check_contents(members, mandatory, seconds, commit, Path(name), found)
+        _check_contents(members, hashes, mandatory, seconds, commit, Path(name), found)
     return found
 
 
-def _check_sums(members: dict[str, bytes], found: Verification) -> None:
+def _check_sums(hashes: dict[str, str], table: bytes, found: Verification) -> None:
     sums: dict[str, str] = {}
-    for number, line in enumerate(members.get(SUMS, b"").decode(errors="replace").splitlines(), 1):
+    for number, line in enumerate(table.decode(errors="replace").splitlines(), 1):
         digest, separator, name = line.partition("  ")
         if not separator or len(digest) != 64:
             found.mismatches.append(f"{SUMS}, line {number}: no checksum")
         sums[name] = digest
-    for name in sorted(members.keys() - {SUMS} | sums.keys()):
+    for name in sorted(hashes.keys() - {SUMS} | sums.keys()):
         if name not in sums:
             found.mismatches.append(f"{name}: {SUMS} does not have it")
-        elif name not in members:
+        elif name not in hashes:
             found.mismatches.append(f"{name}: {SUMS} has it, the archive does not")
-        elif _hash(members[name]) != sums[name]:
-            found.mismatches.append(f"{name}: its sha256 is {_hash(members[name])}, {SUMS} has {sums[name]}")
+        elif hashes[name] != sums[name]:
+            found.mismatches.append(f"{name}: its sha256 is {hashes[name]}, {SUMS} has {sums[name]}")
     found.checked.append(f"{len(sums)} checksums")
 
 
-def _check_contents(members: dict[str, bytes], mandatory: Sequence[str], seconds: int, commit: str, folder: Path, found: Verification) -> None:
-    """Everything that follows from the stream is made again, and compared."""
-    for name, data in members.items():
+def _unpack(members: dict[str, archive.Member], folder: Path) -> str:
+    """Into `folder`; the name that leads out of it, if there is one."""
+    for name, member in members.items():
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
-            found.mismatches.append(f"{name}: its name leads out of the archive")
-            return
+            return name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with open(path, "wb") as file:
+            for block in member.blocks():
+                file.write(block)
+    return ""
+
+
+def _check_contents(members: dict[str, archive.Member], hashes: dict[str, str], mandatory: Sequence[str], seconds: int, commit: str, folder: Path,
+                    found: Verification) -> None:
+    """Everything that follows from the stream is made again, and compared."""
+    if outside := _unpack(members, folder):
+        found.mismatches.append(f"{outside}: its name leads out of the archive")
+        return
     try:
-        waivers = statement.parse_waivers(members[WAIVERS].decode(errors="replace"), WAIVERS)
+        waivers = statement.parse_waivers(members[WAIVERS].read().decode(errors="replace"), WAIVERS)
     except statement.WaiverError as error:
         found.mismatches.append(str(error))
         return
@@ -135,28 +143,28 @@ def _check_contents(members: dict[str, bytes], mandatory: Sequence[str], seconds
     if _seconds(judged) != seconds:
         found.mismatches.append("the archive: its members are not dated as the run is")
     found.checked.append(f"{len(judged.results)} verdicts, from their checks")
-    _check_artifacts(judged, members, found)
+    _check_artifacts(judged, hashes, found)
     made = _derived(judged, folder, mandatory, waivers)
     found.statement = json.loads(made[STATEMENT])
     other_suite = found.statement["suite"]["commit"] != commit  # type: ignore[index]
     for name, data in sorted(made.items()):
-        if members.get(name) == data:
+        there = members[name].read() if name in members else b""
+        if name in members and there == data:
             continue
         if other_suite and name.startswith(f"{REPORTS}/"):
             found.notes.append(f"{name}: made by another version of the suite; not compared")
         else:
-            found.mismatches.append(f"{name}: it does not say what {STREAM} says" + _first_line(members.get(name, b""), data))
+            found.mismatches.append(f"{name}: it does not say what {STREAM} says" + _first_line(there, data))
     allowed = {*made, SUMS, STREAM, LIST, WAIVERS, *(artifact["path"] for case in judged.run.cases.values() for artifact in case.artifacts)}
     found.mismatches.extend(f"{name}: nothing in {STREAM} speaks of it" for name in sorted(members.keys() - allowed))
     found.checked.append("statement, environment and reports, made again from the stream")
 
 
-def _check_artifacts(judged: Judged, members: dict[str, bytes], found: Verification) -> None:
+def _check_artifacts(judged: Judged, hashes: dict[str, str], found: Verification) -> None:
     for case in judged.run.cases.values():
         for artifact in case.artifacts:
-            data = members.get(artifact["path"])
-            if data is None or _hash(data) != artifact["sha256"]:
-                found.mismatches.append(f"{artifact['path']}: " + ("it is missing" if data is None else f"its hash is not the one in {STREAM}"))
+            if hashes.get(artifact["path"]) != artifact["sha256"]:
+                found.mismatches.append(f"{artifact['path']}: " + (f"its hash is not the one in {STREAM}" if artifact["path"] in hashes else "it is missing"))
 
 
 def _first_line(was: bytes, now: bytes) -> str:

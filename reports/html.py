@@ -107,7 +107,8 @@ def _flat(key: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict):
         return [(key, view.fields_text(value))]
     if isinstance(value, list):
-        return [(key, ", ".join(f"{part.get('name', '')} {part.get('version', '')}".strip() if isinstance(part, dict) else str(part) for part in value))]
+        return [(key, ", ".join(f"{part.get('name', '')} {part.get('version') or str(part.get('sha256', ''))[:12]}".strip() if isinstance(part, dict) else str(part)
+                                for part in value))]
     return [(key, str(value))]
 
 

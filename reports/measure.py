@@ -19,7 +19,7 @@ from reports.write import FILES, judged_stream, render
 MESSAGES = 150  # of a case, about as many as the median case of a run on real Xen has
 FAILING = 12  # one case in so many fails
 LIST = tuple(FILES)
-STEPS = ("parse as JSON alone", "read", *LIST, "human", "compare with itself", "bundle")
+STEPS = ("parse as JSON alone", "read", *LIST, "human", "compare with itself", "bundle", "verify the bundle")
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,15 @@ def _do(step: str, path: Path) -> int:
         return sum(1 for line in open(path, "rb") if json.loads(line))
     if step == "read":
         return len(read_run(path).cases)
+    if step == "verify the bundle":  # after "bundle"
+        with open(path.with_name("bundle.tar"), "rb") as file:
+            found = bundle.verify(file, [], "none", path.parent)
+            return len(found.checked)
     judged = judged_stream(path)
     if step == "bundle":
-        return len(bundle.make(judged, [case["id"] for case in judged.run.plan], [])[0])
+        with open(path.with_name("bundle.tar"), "wb") as file:
+            bundle.make(judged, [case["id"] for case in judged.run.plan], [], file)
+            return file.tell()
     if step == "compare with itself":
         return len(compare.text(compare.compare(judged, judged)))
     text = render(judged, step, path.parent)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lab.environment import linked
 from lab.peer_command import PeerCommand, how_ended, sanitizer_report
 from lab.witness import Witness
 
@@ -131,15 +131,14 @@ def find_program(command: PeerCommand, carried: Path) -> Path | None:
 
 def collect_peer(program: Path, target: Path) -> None:
     """The program, the libraries that the dynamic linker would give it here, and that linker. Xen's are dom0's own."""
-    result = subprocess.run(["ldd", str(program)], capture_output=True, text=True)
-    missing = re.findall(r"^\s*(\S+) => not found", result.stdout, re.M)
+    libraries, missing = linked(program)
     if missing:
         raise BedError(f"{program} misses {', '.join(missing)}", "set LD_LIBRARY_PATH to where they are")
     (target / "lib").mkdir(parents=True)
     shutil.copy2(program, target / program.name)
-    for path in re.findall(r"(?:=> )?(/\S+) \(0x", result.stdout):
-        if not Path(path).name.startswith("libxen") or Path(path).name.startswith("libxenbe"):
-            shutil.copy2(path, target / "lib" / Path(path).name)
+    for path in libraries:
+        if not path.name.startswith("libxen") or path.name.startswith("libxenbe"):
+            shutil.copy2(path, target / "lib" / path.name)
 
 
 def peer_argv(command: PeerCommand, program: Path | None) -> list[str]:

@@ -18,7 +18,7 @@ from .cache import Cache, Lock, content_key, file_hash
 from .errors import BedError
 from .images import DISK_BYTES, Ingredients, make_ext2
 from .instance import Instance
-from .machine import hardware_description, qemu_path
+from .machine import CPU, MEMORY_MB, firmware_files, hardware_description, qemu_path
 from .packages import Package, PackageStore, Wanted
 from .template import build_booted, build_with_driver, choose_driver, phase
 
@@ -158,6 +158,8 @@ class Bed:
                 {"name": p.name, "version": p.version, "sha256": p.sha256}
                 for p in sorted(self._packages, key=lambda p: p.name)
             ],
+            "board": {"machine": "QEMU q35, emulated", "cpu": CPU, "memory_mb": MEMORY_MB},
+            "firmware": firmware_files(),
             "host": {"qemu": qemu.stdout.splitlines()[0], "kernel": platform.release(), "cpus": os.cpu_count()},
         }
 

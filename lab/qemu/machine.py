@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from .cache import file_hash
 from .errors import BedError
 from .qmp import Qmp
 
@@ -29,6 +30,8 @@ HARDWARE = [
     "-machine", "q35,memory-backend=ram", "-cpu", CPU, "-accel", "tcg,thread=multi",
     "-name", "displif-cts,debug-threads=on", "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 ]  # fmt: skip
+
+FIRMWARE = ("bios-256k.bin", "multiboot_dma.bin", "multiboot.bin")
 
 # Fixed slots: Linux numbers vportNpM by virtio device, in the order of the bus.
 DEVICES = [
@@ -68,6 +71,13 @@ def qemu_path() -> Path:
     if not found:
         raise BedError(f"{QEMU} is not installed", "sudo apt-get install qemu-system-x86")
     return Path(found).resolve()
+
+
+def firmware_files() -> list[dict[str, str]]:
+    """What QEMU gives the machine before Xen runs: its BIOS and the loader of `-kernel`."""
+    folders = subprocess.run([str(qemu_path()), "-L", "help"], capture_output=True, text=True, check=False).stdout.split()
+    found = ((name, next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()), None)) for name in FIRMWARE)
+    return [{"name": name, "sha256": file_hash(path)} for name, path in found if path is not None]
 
 
 class Machine:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 import re
@@ -28,31 +29,42 @@ def run_of(folder: Path, records: s.Records | None = None, **run: Any) -> Any:
     return judged_stream(s.write(folder, [*s.head(IDS, **{**CLEAN, **run}), *whole]))
 
 
+def made(judged: Any, waivers: list[Waiver]) -> tuple[bytes, dict[str, Any]]:
+    out = io.BytesIO()
+    said = bundle.make(judged, IDS, waivers, out)
+    return out.getvalue(), said
+
+
+def members_of(data: bytes) -> tuple[dict[str, bytes], int]:
+    members, seconds = archive.members_of(io.BytesIO(data))
+    return {name: member.read() for name, member in members.items()}, seconds
+
+
 def verified(data: bytes, commit: str = "c0ffee") -> list[str]:
-    return bundle.verify(data, [list_hash(IDS)], commit).mismatches
+    return bundle.verify(io.BytesIO(data), [list_hash(IDS)], commit).mismatches
 
 
 def test_a_bundle_verifies_and_says_what_was_shown(tmp_path: Path) -> None:
-    data, said = bundle.make(run_of(tmp_path), IDS, WAIVERS)
+    data, said = made(run_of(tmp_path), WAIVERS)
     assert verified(data) == [] and said["result"] == "conformant with waivers"
     assert said["levels"]["must"] == {"kept": 0, "not kept": ["ring.id-echoed", "wire.reserved-zero"], "not looked at": []}
     assert said["skipped"] == {s.SKIP: "no EDID"} and said["list"]["sha256"] == list_hash(IDS)
-    members, _ = archive.members_of(data)
+    members, _ = members_of(data)
     assert {"stream.jsonl", "screen.png", "list.txt", "waivers.yaml", "environment.json", "statement.json", "SHA256SUMS",
             "reports/report.html", "reports/junit.xml"} <= members.keys()
 
 
 def test_the_same_stream_gives_the_same_bytes(tmp_path: Path) -> None:
-    made = []
+    bundles = []
     for name in ("one", "another"):
         (tmp_path / name).mkdir()
-        made.append(bundle.make(run_of(tmp_path / name), IDS, WAIVERS)[0])
-    assert made[0] == made[1]
+        bundles.append(made(run_of(tmp_path / name), WAIVERS)[0])
+    assert bundles[0] == bundles[1]
 
 
 def test_any_changed_byte_is_found_and_its_place_named(tmp_path: Path) -> None:
-    data, _ = bundle.make(run_of(tmp_path), IDS, WAIVERS)
-    members, _ = archive.members_of(data)
+    data, _ = made(run_of(tmp_path), WAIVERS)
+    members, _ = members_of(data)
     source = random.Random(7)
     places = {archive.place(members, at) for at in range(0, len(data), archive.BLOCK)}
     # One byte of every part of every member, the end included, and many at random.
@@ -72,13 +84,13 @@ def test_any_changed_byte_is_found_and_its_place_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"\0", lambda d: d[:archive.BLOCK], lambda d: b"", lambda d: d + d, lambda d: b"x" * 2048])
 def test_what_is_no_whole_archive_is_said(tmp_path: Path, change: Any) -> None:
-    data, _ = bundle.make(run_of(tmp_path), IDS, WAIVERS)
+    data, _ = made(run_of(tmp_path), WAIVERS)
     assert any(text.startswith("the archive:") for text in verified(change(data)))
 
 
 def forged(data: bytes, **changed: bytes | None) -> bytes:
     """With other members, and checksums to match: what a forger without a key can do."""
-    members, seconds = archive.members_of(data)
+    members, seconds = members_of(data)
     for name, content in changed.items():
         key = {"stream": "stream.jsonl", "statement": "statement.json", "list": "list.txt", "waivers": "waivers.yaml",
                "environment": "environment.json", "screen": "screen.png", "junit": "reports/junit.xml"}.get(name, name)
@@ -98,8 +110,8 @@ def resealed(stream: bytes) -> bytes:
 
 
 def test_a_forger_without_a_key_is_found_by_the_checks(tmp_path: Path) -> None:
-    data, said = bundle.make(run_of(tmp_path), IDS, WAIVERS)
-    members, _ = archive.members_of(data)
+    data, said = made(run_of(tmp_path), WAIVERS)
+    members, _ = members_of(data)
     stream = members["stream.jsonl"]
     better = resealed(stream.replace(b'"verdict":"fail"', b'"verdict":"pass"', 1))
     assert any("its records say fail" in text for text in verified(forged(data, stream=better)))
@@ -119,8 +131,8 @@ def test_a_forger_without_a_key_is_found_by_the_checks(tmp_path: Path) -> None:
 
 
 def test_reports_of_another_version_of_the_suite_are_not_compared(tmp_path: Path) -> None:
-    data, _ = bundle.make(run_of(tmp_path), IDS, WAIVERS)
-    found = bundle.verify(forged(data, junit=b"<testsuites/>"), [list_hash(IDS)], "another")
+    data, _ = made(run_of(tmp_path), WAIVERS)
+    found = bundle.verify(io.BytesIO(forged(data, junit=b"<testsuites/>")), [list_hash(IDS)], "another")
     assert found.mismatches == [] and any("junit.xml: made by another version" in note for note in found.notes)
 
 
@@ -131,14 +143,14 @@ def test_reports_of_another_version_of_the_suite_are_not_compared(tmp_path: Path
     ([Waiver(s.BAD, "hang", "r", "f"), WAIVERS[1]], f"{s.BAD}: fail, and no waiver covers it"),
 ])
 def test_what_stands_against_conformance(tmp_path: Path, waivers: list[Waiver], wanted: str) -> None:
-    data, said = bundle.make(run_of(tmp_path), IDS, waivers)
+    data, said = made(run_of(tmp_path), waivers)
     assert said["result"] == "not conformant" and wanted in said["objections"]
     assert verified(data) == []  # it verifies: it says so itself
 
 
 def test_missing_verdicts_and_changed_suites_stand_against_it(tmp_path: Path) -> None:
     records = [*s.good(), *s.bad()[:-1], s.begin(s.WARN), s.rec("error", s.WARN, text="no store"), s.verdict(s.WARN, "infra-error", "no store")]
-    _, said = bundle.make(run_of(tmp_path, records, suite_version={"commit": "c0ffee", "clean": False}), IDS, [])
+    _, said = made(run_of(tmp_path, records, suite_version={"commit": "c0ffee", "clean": False}), [])
     for wanted in (f"{s.BAD}: no verdict", f"{s.WARN}: infra-error", f"{s.SKIP}: no verdict"):
         assert wanted in said["objections"]
     assert any("clean state" in text for text in said["objections"])
