@@ -1,8 +1,10 @@
 // What the guest's kernel says, as the agent hands it out: a piece at a time.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "harness/agent/client.h"
 
@@ -18,6 +20,13 @@ class GuestLog {
   // What is new since the last call, kMost octets at most: a guest may write faster than we read.
   // Throws agent::Error.
   std::string more();
+  // As more(), until `last_line` has come or the deadline has passed; `arrived` says which. The
+  // console's log comes by way of xenconsoled, which lets a talkative guest wait.
+  struct Read {
+    std::string text;
+    bool arrived;
+  };
+  Read until(std::string_view last_line, std::chrono::steady_clock::time_point deadline);
 
   static constexpr std::size_t kMost = 4U << 20U;
 

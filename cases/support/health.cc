@@ -32,6 +32,9 @@ constexpr milliseconds kLastPing{300};
 // (drivers/xen/grant-table.c, gnttab_handle_deferred).
 constexpr milliseconds kSettle = seconds(2);
 
+// How long the guest's console may take to reach its log in dom0.
+constexpr milliseconds kLogLimit = seconds(5);
+
 constexpr const char* kKnownMonitor = "frontend.monitor.known-complaints";
 constexpr const char* kCleanLog =
     "no warning, BUG, oops, lockup or hung task in the guest's kernel log";
@@ -68,8 +71,10 @@ class AgentHealth : public runner::HealthProbe {
 
   bool judge(trace::Recorder& recorder, bool lost) override {
     own_gap_ms_ = count_of(agent_.call("heartbeat"), "max_gap_ns") / 1'000'000;
-    const std::optional<std::uint64_t> peer_gap_ms = ping(lost ? kLastPing : kPing);
-    const LogFinding finding = read_logs(recorder);
+    const std::optional<Ping> answer = ping(lost ? kLastPing : kPing);
+    const std::optional<std::uint64_t> peer_gap_ms =
+        answer ? std::optional(answer->gap_ms) : std::nullopt;
+    const LogFinding finding = read_logs(recorder, answer && answer->marked);
     judge_log_lines(recorder, finding);
     if (const auto dead = trouble(peer_gap_ms, finding)) {
       recorder.check(req::health_peer_alive, false, {"a peer that runs and answers"}, dead->second,
@@ -89,19 +94,36 @@ class AgentHealth : public runner::HealthProbe {
   }
 
  private:
-  // The longest time for which the guest stood still, if it answers now.
-  std::optional<std::uint64_t> ping(milliseconds limit) {
+  struct Ping {
+    std::uint64_t gap_ms;  // the longest time for which the guest stood still
+    bool marked;           // its log has our mark, or will have
+  };
+
+  // If it answers now.
+  std::optional<Ping> ping(milliseconds limit) {
     try {
-      return count_of(agent_.call("guest.heartbeat", {}, limit), "max_gap_ns") / 1'000'000;
+      const Json answer = agent_.call("guest.heartbeat", {{"mark", mark_}}, limit);
+      return Ping{count_of(answer, "max_gap_ns") / 1'000'000, answer.value("marked", false)};
     } catch (const agent::Error&) {
       return std::nullopt;
     }
   }
 
+  std::string guest_log(trace::Recorder& recorder, bool marked) {
+    if (!marked) return guest_log_.more();
+    const auto [text, arrived] = guest_log_.until("displif-cts: mark " + mark_,
+                                                  std::chrono::steady_clock::now() + kLogLimit);
+    if (!arrived)
+      recorder.record("error", Json{{"text",
+                                     "the end of the guest's kernel log did not arrive: "
+                                     "its console is too slow, or does not show it"}});
+    return text;
+  }
+
   // New lines of both logs go into the stream; what is wrong in the guest's comes back. Complaints
   // that the peer's descriptor knows are the monitor's.
-  LogFinding read_logs(trace::Recorder& recorder) {
-    const std::string text = guest_log_.more();
+  LogFinding read_logs(trace::Recorder& recorder, bool marked) {
+    const std::string text = guest_log(recorder, marked);
     if (!text.empty())
       recorder.message(trace::Kind::log, trace::Direction::none,
                        Json{{"source", "guest kernel"}, {"text", text}});
@@ -183,6 +205,7 @@ class AgentHealth : public runner::HealthProbe {
   agent::Client agent_;
   GuestLog guest_log_;
   const runner::RunContext& run_;
+  const std::string mark_ = std::to_string(run_.first_device);  // each case has devices of its own
   std::uint64_t own_log_ = 0;
   std::uint64_t grants_ = 0;
   std::uint64_t ports_ = 0;

@@ -84,6 +84,7 @@ const std::vector<Row>& table() {
       {"hello", {}},
       {"hello x=1", {"EINVAL"}},
       {"heartbeat", {}},
+      {"heartbeat mark=a%20b", {"EINVAL"}},
       {"heartbeat-reset", {}},
       {"klog offset=x", {"EINVAL"}},
       {"wait job=none", {"ENOENT"}},

@@ -135,8 +135,9 @@ Json clear_warn_once() {
   return nullptr;
 }
 
-// Linux takes a device out of sysfs when its driver has let go of it. There, device/vdispl/0 is
-// called vdispl-0 (drivers/xen/xenbus/xenbus_probe_frontend.c, frontend_bus_id).
+// device/vdispl/0 is called vdispl-0 in sysfs (drivers/xen/xenbus/xenbus_probe_frontend.c,
+// frontend_bus_id). Its entry under the bus goes before the driver is asked to let go, its own
+// directory after that (drivers/base/bus.c, bus_remove_device; drivers/base/core.c, device_del).
 Json await_no_device(const Arguments& args) {
   std::string name = args.text("path");
   if (!name.starts_with("device/") || std::count(name.begin(), name.end(), '/') != 2)
@@ -145,12 +146,28 @@ Json await_no_device(const Arguments& args) {
   name[name.find('/')] = '-';
   const auto limit = std::chrono::steady_clock::now() +
                      milliseconds(args.number_or("timeout_ms", 1000, 86'400'000));
-  while (exists("/sys/bus/xen/devices/" + name)) {
+  while (exists("/sys/bus/xen/devices/" + name) || exists("/sys/devices/" + name)) {
     if (std::chrono::steady_clock::now() >= limit)
       throw VerbError(ETIMEDOUT, "the device " + name + " is still there");
     std::this_thread::sleep_for(milliseconds(5));
   }
   return nullptr;
+}
+
+// With mark=WORD, a line with it goes to the kernel's log: whoever reads the console's copy knows
+// when all that was logged before has arrived.
+Json report_heartbeat(agent::Heartbeat& heartbeat, const Arguments& args) {
+  Json fields = heartbeat.report();
+  const std::string mark = args.text("mark", "");
+  if (mark.empty()) return fields;
+  const bool word = mark.size() <= 64 && std::all_of(mark.begin(), mark.end(), [](unsigned char c) {
+                      return std::isalnum(c) != 0 || c == '-' || c == '.';
+                    });
+  if (!word) throw VerbError(EINVAL, "argument mark= is not a word of at most 64 octets");
+  // Opened anew each time: Linux limits the rate for each opener (kernel/printk/printk.c).
+  agent::write_existing("/dev/kmsg", "<6>displif-cts: mark " + mark + "\n");
+  fields["marked"] = true;
+  return fields;
 }
 
 Json taint() {
@@ -185,7 +202,8 @@ void add_system_verbs(VerbTable& table) {
   table.add(
       {"hello", {}, {}}, [&table](const Request&) { return hello(table); }, Kind::immediate);
   table.add(
-      {"heartbeat", {}, {}}, [heartbeat](const Request&) { return heartbeat->report(); },
+      {"heartbeat", {}, {"mark"}},
+      [heartbeat](const Request& r) { return report_heartbeat(*heartbeat, r.args); },
       Kind::immediate);
   table.add(
       {"heartbeat-reset", {}, {}},
