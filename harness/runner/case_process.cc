@@ -1,10 +1,12 @@
 #include "harness/runner/case_process.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,10 +129,36 @@ void schedule_as(int policy) {
   sched_setscheduler(0, policy, &none);  // refused: it only costs time
 }
 
+// Records are passed on together: each hand-over costs system calls in every process on the way to
+// the host, and in an emulated PV domain a system call flushes the emulator's TLB twice.
+constexpr std::chrono::milliseconds kGather{50};
+constexpr int kPipeOctets = 1 << 20;  // so that the case does not wait for us meanwhile
+
+// A descriptor that is readable once the process has ended; negative where the kernel has none.
+class ProcessEnd {
+ public:
+  explicit ProcessEnd(pid_t process)
+      : fd_(static_cast<int>(syscall(SYS_pidfd_open, process, 0U))) {}
+  ~ProcessEnd() {
+    if (fd_ >= 0) close(fd_);
+  }
+  ProcessEnd(const ProcessEnd&) = delete;
+  ProcessEnd& operator=(const ProcessEnd&) = delete;
+
+  void wait(std::chrono::milliseconds limit) const {
+    pollfd waiting{fd_, POLLIN, 0};
+    poll(&waiting, 1, static_cast<int>(limit.count()));
+  }
+
+ private:
+  int fd_;
+};
+
 // Reads records until the child closes its end or the limit is reached; then reaps it.
 Ending attend(pid_t child, int in, Clock::time_point limit, RecordReader& reader) {
   Ending ending;
-  std::array<char, 65536> buffer;
+  const ProcessEnd end(child);
+  std::string buffer(kPipeOctets, '\0');
   for (;;) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(limit - Clock::now()).count();
@@ -140,6 +168,7 @@ Ending attend(pid_t child, int in, Clock::time_point limit, RecordReader& reader
     }
     pollfd waiting{in, POLLIN, 0};
     if (poll(&waiting, 1, static_cast<int>(left)) <= 0) continue;
+    if (waiting.revents == POLLIN) end.wait(kGather);
     const ssize_t got = read(in, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
@@ -160,6 +189,7 @@ Ending run_in_child(const RunContext& run, const CaseInfo& info, const Hooks& ho
   std::array<int, 2> ends{};
   if (pipe(ends.data()) != 0)
     throw std::runtime_error(fmt::format("pipe: {}", std::strerror(errno)));
+  fcntl(ends[0], F_SETPIPE_SZ, kPipeOctets);  // refused: the case may have to wait for us
   schedule_as(SCHED_BATCH);
   const pid_t child = fork();
   if (child < 0) throw std::runtime_error(fmt::format("fork: {}", std::strerror(errno)));

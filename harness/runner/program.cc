@@ -126,21 +126,35 @@ class Run {
   Outlet outlet() {
     Outlet outlet{.records = [this](const Json& record) { take(record); }};
     if (options_.part && options_.format == "jsonl")
-      outlet.lines = [this](std::string_view lines) { write_line(lines); };
+      outlet.lines = [this](std::string_view lines) {
+        write_line(lines);
+        flush();
+      };
     return outlet;
+  }
+
+  void flush() {
+    std::ostream& to = file_.is_open() ? static_cast<std::ostream&>(file_) : std::cout;
+    if (!to.flush()) throw std::runtime_error("the stream cannot be written");
+  }
+
+  // What health finds goes out with the verdict, a moment later, in one piece.
+  static bool has_followers(const Json& record) {
+    const std::string type = record.value("t", "");
+    return type == "process" || type == "check" || type == "msg" || type == "health";
   }
 
   void write_line(std::string_view line) {
     std::ostream& to = file_.is_open() ? static_cast<std::ostream&>(file_) : std::cout;
     if (file_.is_open() || options_.format == "jsonl") {
       to.write(line.data(), static_cast<std::streamsize>(line.size()));
-      to.flush();
       if (!to) throw std::runtime_error("the stream cannot be written");
     }
   }
 
   void take(const Json& record) {
     writer_.write(record);
+    if (!has_followers(record)) flush();
     printer_->take(record);
     if (record.value("t", "") == "check" && record.contains("during"))
       monitors_[record["case"].get<std::string>()].add(record);
