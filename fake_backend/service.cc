@@ -371,8 +371,9 @@ void FakeBackend::Service::look_at_frontend() {
   if (!text && phase_ == Phase::connected) meet(Situation::frontend_gone);
   if (Breakdown::happened()) return;
   if (!first && state == before) return;
-  recorder_.message(Kind::state, Direction::front_to_back,
-                    state_fields(bus::Side::frontend, state, text.value_or("")));
+  Json fields = state_fields(bus::Side::frontend, state, text.value_or(""));
+  if (text && text->empty()) fields["empty"] = true;  // without it, the node is missing
+  recorder_.message(Kind::state, Direction::front_to_back, std::move(fields));
   update([&](Journal& j) {
     j.frontend_known = true;
     j.frontend_state = state;

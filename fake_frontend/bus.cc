@@ -203,13 +203,14 @@ int FakeFrontend::Service::wait_ms() const {
 void FakeFrontend::Service::step() {
   std::array<pollfd, 3> fds{};
   fds[0] = {wake_fd_, POLLIN, 0};
-  fds[1] = {store_ && backend_watch_ ? store_->fd() : -1, POLLIN, 0};
-  fds[2] = {channels_ && taking_ ? channels_->fd() : -1, POLLIN, 0};
+  fds[1] = {!stuck_ && store_ && backend_watch_ ? store_->fd() : -1, POLLIN, 0};
+  fds[2] = {!stuck_ && channels_ && taking_ ? channels_->fd() : -1, POLLIN, 0};
   if (poll(fds.data(), fds.size(), wait_ms()) < 0 && errno != EINTR) {
     throw xen::Error("poll", "the service's descriptors", errno);
   }
   std::uint64_t count = 0;
   [[maybe_unused]] const ssize_t drained = ::read(wake_fd_, &count, sizeof count);
+  if (stuck_) return;
   run_timers();
   if (!backend_watch_) return;
   // As many events as one device can sensibly cause between two turns.
@@ -326,7 +327,7 @@ void FakeFrontend::Service::vanish() {
   tear_down("the frontend is gone");
   drop_everything();
   phase_ = Phase::idle;
-  config_final_ = flip_final_ = false;
+  config_final_ = flip_final_ = stuck_ = false;
   give_up_all("the frontend is gone");
   update([](Journal& j) {
     j.serving = false;

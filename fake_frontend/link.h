@@ -61,8 +61,6 @@ struct Link {
   std::uint64_t req_notifications = 0;
   std::uint64_t evt_notifications = 0;
   bool responses_waiting = false;  // look at the ring: more may have come
-  bool responses_stuck = false;    // fault rsp-prod-trusted has struck
-  bool events_stuck = false;       // fault in-prod-trusted has struck
   bool threshold_stale = false;    // a fault keeps rsp_event from moving: silence is no wonder
 
   // Id of an event minus its index, as the connection's events have it: displif.h leaves ids open,

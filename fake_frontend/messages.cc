@@ -340,7 +340,7 @@ void FakeFrontend::Service::take_responses(std::size_t connector, bool notified)
   Link& from = links_[connector];
   from.responses_waiting = false;
   from.responses_since.reset();
-  if (!from.ring_page || from.responses_stuck) return;
+  if (!from.ring_page || stuck_) return;
   // One ring's length at most: the backend can refill it as fast as we take.
   for (std::uint32_t n = 0; n < from.ring.size(); ++n) {
     const displif::Taken taken = from.ring.take_response();
@@ -354,7 +354,7 @@ void FakeFrontend::Service::take_responses(std::size_t connector, bool notified)
                    fmt::format("rsp_prod {} with rsp_cons {} exceeds {} slots", taken.prod,
                                from.ring.rsp_cons(), from.ring.size()));
       if (strikes(&FrontendFaults::rsp_prod_trusted, "rsp-prod-trusted")) {
-        from.responses_stuck = true;
+        stuck_ = true;
       }
     }
     if (!taken) break;
@@ -469,7 +469,7 @@ void FakeFrontend::Service::take_response(std::size_t connector, const displif::
 void FakeFrontend::Service::take_events(std::size_t connector, bool notified) {
   Link& from = links_[connector];
   from.events_since.reset();
-  if (!from.event_page || from.events_stuck) return;
+  if (!from.event_page || stuck_) return;
   unsigned taken_now = 0;
   for (std::uint32_t n = 0; n < displif::kEventSlots; ++n) {
     displif::Taken taken = from.events.take();
@@ -501,7 +501,7 @@ unsigned FakeFrontend::Service::take_overflowing(std::size_t connector, std::uin
                fmt::format("in_prod {} with in_cons {} exceeds {} slots", prod,
                            from.events.in_cons_pvt(), displif::kEventSlots));
   if (strikes(&FrontendFaults::in_prod_trusted, "in-prod-trusted")) {
-    from.events_stuck = true;
+    stuck_ = true;
     return 0;
   }
   if (static_cast<std::int32_t>(prod - from.events.in_cons_pvt()) < 0) return 0;
@@ -614,8 +614,8 @@ void FakeFrontend::Service::overdue(std::size_t connector) {
     if (!since) since = now;
     return now - *since >= options_.unnotified_after;
   };
-  const bool responses = from.ring_page && !from.responses_stuck && !from.responses_waiting &&
-                         from.ring.unconsumed() > 0;
+  const bool responses =
+      from.ring_page && !stuck_ && !from.responses_waiting && from.ring.unconsumed() > 0;
   if (due(responses, from.responses_since)) {
     // With a threshold that a fault has kept from moving, silence is no wonder.
     if (!from.threshold_stale) {
@@ -623,7 +623,7 @@ void FakeFrontend::Service::overdue(std::size_t connector) {
     }
     take_responses(connector, from.threshold_stale);
   }
-  const bool events = from.event_page && !from.events_stuck &&
+  const bool events = from.event_page && !stuck_ &&
                       from.events.shared().in_prod() != from.events.in_cons_pvt() &&
                       from.events.shared().in_prod() != from.in_prod_refused;
   if (due(events, from.events_since)) {

@@ -284,6 +284,7 @@ class FakeFrontend::Service {
   std::uint64_t next_flip_ = 1;
   bool config_final_ = false;  // faults: a refusal was the last word
   bool flip_final_ = false;
+  bool stuck_ = false;  // faults: an index was believed, its slots never end
   struct LateDraw {
     DbufCookie cookie;
     std::vector<std::byte> octets;

@@ -39,6 +39,24 @@ std::string transport_text(xen::Store& store, const std::string& device, unsigne
   return text;
 }
 
+// What the backend read when the frontend was Initialised, in the same words.
+std::string transport_text(const FakeBackend& backend, unsigned connectors) {
+  std::string text;
+  for (unsigned connector = 0; connector < connectors; ++connector) {
+    const auto transport = backend.transport(connector);
+    if (!transport) continue;
+    const auto name = [&](std::string_view node) {
+      return displif::node::of_connector(connector, node);
+    };
+    text += fmt::format("{} = {}; {} = {}; {} = {}; {} = {}; ", name(displif::node::kReqRingRef),
+                        xen::raw(transport->req_ring_ref), name(displif::node::kReqEventChannel),
+                        xen::raw(transport->req_event_channel), name(displif::node::kEvtRingRef),
+                        xen::raw(transport->evt_ring_ref), name(displif::node::kEvtEventChannel),
+                        xen::raw(transport->evt_event_channel));
+  }
+  return text;
+}
+
 FRONTEND_CASE(TransportKept, {.id = "frontend.xenstore.transport-kept",
                               .title = "The transport parameters stay as they were published "
                                        "while the connection is in use.",
@@ -47,7 +65,7 @@ FRONTEND_CASE(TransportKept, {.id = "frontend.xenstore.transport-kept",
   FakeBackend& backend = connect(with_connectors(connectors));
   xen::Store store = xen::Store::open();
   const std::string device = backend.paths().frontend;
-  const std::string published = transport_text(store, device, connectors);
+  const std::string published = transport_text(backend, connectors);
   const xen::Watch watch = store.watch(device);
   guest.open();
   for (const GuestConnector& connector : guest.connectors())

@@ -114,7 +114,7 @@ class FrontendMonitors : public runner::Monitors {
                message.direction == Direction::front_to_back ? bus::Side::frontend
                                                              : bus::Side::backend,
                fields.contains("state") ? std::optional(number(fields, "state")) : std::nullopt,
-               fields.value("text", ""));
+               fields.value("empty", false) ? "(empty)" : fields.value("text", ""));
         }
         return;
       case Kind::xenstore:

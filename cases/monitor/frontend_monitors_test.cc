@@ -396,6 +396,36 @@ TEST_F(Conversation, StateOfTheBackendOnly) {
   EXPECT_EQ(failed(), Failed{"bus.states-in-order"});
 }
 
+TEST_F(Conversation, InitialisedInMidService) {
+  state(false, 2);
+  state(true, 3);
+  state(false, 4);
+  state(true, 4);
+  state(true, 3);
+  EXPECT_EQ(failed(), Failed{"bus.states-in-order"});
+}
+
+TEST_F(Conversation, ReconfiguringWithoutOccasion) {
+  state(false, 2);
+  state(true, 3);
+  state(false, 4);
+  state(true, 4);
+  state(true, 7);
+  EXPECT_EQ(failed(), Failed{"bus.states-in-order"});
+}
+
+TEST_F(Conversation, AnEmptyStateIsNone) {
+  recorder_.message(Kind::state, Direction::front_to_back,
+                    Json{{"side", "frontend"}, {"text", ""}, {"empty", true}});
+  EXPECT_EQ(failed(), (Failed{"bus.frontend-state-defined", "bus.states-in-order"}));
+}
+
+TEST_F(Conversation, AMissingStateIsARemovedDevice) {
+  recorder_.message(Kind::state, Direction::front_to_back,
+                    Json{{"side", "frontend"}, {"text", ""}});
+  EXPECT_EQ(failed(), Failed{});
+}
+
 TEST_F(Conversation, RecoveryIsLegal) {
   for (const auto& [frontend, value] : {std::pair{false, 2U},
                                         {true, 3U},

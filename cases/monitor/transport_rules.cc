@@ -127,19 +127,27 @@ class BusStates : public Rule {
       case bus::State::closing:
       case bus::State::closed:
         return true;
+      // Initialising may have come and gone unseen: the backend reads the node when it can.
       case bus::State::initialised:
-        return backend_was(bus::State::init_wait) || backend_was(bus::State::connected);
+        return backend_was(bus::State::init_wait) ||
+               (frontend_ == raw_of(bus::State::initialising) &&
+                backend_was(bus::State::connected));
       case bus::State::connected:
         return backend_was(bus::State::connected);
+      // The recovery flow begins with a backend that leaves Connected.
       case bus::State::reconfiguring:
         return frontend_ != raw_of(bus::State::initialising) &&
-               frontend_ != raw_of(bus::State::closed);
+               frontend_ != raw_of(bus::State::closed) &&
+               (frontend_ != raw_of(bus::State::connected) || !backend_stayed_connected());
       default:
         return false;
     }
   }
 
   static std::uint32_t raw_of(bus::State state) { return static_cast<std::uint32_t>(state); }
+  bool backend_stayed_connected() const {
+    return backend_since_ == std::set<std::uint32_t>{raw_of(bus::State::connected)};
+  }
   bool backend_was(bus::State state) const { return backend_since_.contains(raw_of(state)); }
 
   std::uint32_t frontend_ = raw_of(bus::State::initialising);  // as the tool stack writes it
