@@ -331,7 +331,7 @@ void add_directories(Builder& to) {
          "gref_directory is for another domain", &Faults::directory_reference_foreign);
   to.add(deviation, "frontend.deviation.directory-reference-revoked", kDirectory,
          "gref_directory's grant has been ended", &Faults::directory_reference_revoked);
-  to.add(deviation, "frontend.deviation.directory-read-only", kDirectory,
+  to.add(deviation, "frontend.deviation.directory-read-only", "be-alloc.directory-provided",
          "the directory is granted for reading only", &Faults::directory_read_only);
   to.add(deviation, "frontend.deviation.directory-changing", "page-directory.kept-while-read",
          "the directory changes until the request is answered", &Faults::directory_changing);

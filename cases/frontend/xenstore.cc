@@ -83,6 +83,7 @@ FRONTEND_CASE(Version,
               {.id = "frontend.xenstore.version",
                .title = "The frontend publishes the version it chose, one of the backend's.",
                .requirements = of(req::xenstore_version_supported, req::xenstore_version_published,
+                                  req::xenstore_numbers_decimal,
                                   req::bus_connected_after_backend)}) {
   fake_backend::Options options;
   options.versions = {1, 2};

@@ -77,6 +77,9 @@ class Conversation : public testing::Test {
     for (const auto& [at, value] : octets) head[at] = std::byte{value};
     recorder_.message(Kind::index, Direction::none, head, Json{{"connector", 0}, {"what", what}});
   }
+  void no_state(Json fields) {
+    recorder_.message(Kind::state, Direction::front_to_back, std::move(fields));
+  }
   void state(bool frontend, unsigned value) {
     recorder_.message(Kind::state, frontend ? Direction::front_to_back : Direction::back_to_front,
                       Json{{"side", frontend ? "frontend" : "backend"}, {"state", value}});
@@ -330,6 +333,11 @@ TEST_F(Conversation, ObjectsEndWithTheConnection) {
   EXPECT_EQ(failed(), Failed{});
 }
 
+TEST_F(Conversation, ASlotThatWasNeverWrittenIsAnnounced) {
+  request(displif::DbufCreate{}, 0, [](displif::Packet& packet) { packet = {}; });
+  EXPECT_TRUE(failed().contains("ring.producer-advances"));
+}
+
 TEST_F(Conversation, ProducerGoesBack) {
   index("req_prod", 4);
   index("rsp_prod", 4);
@@ -415,14 +423,12 @@ TEST_F(Conversation, ReconfiguringWithoutOccasion) {
 }
 
 TEST_F(Conversation, AnEmptyStateIsNone) {
-  recorder_.message(Kind::state, Direction::front_to_back,
-                    Json{{"side", "frontend"}, {"text", ""}, {"empty", true}});
+  no_state(Json{{"side", "frontend"}, {"text", ""}, {"empty", true}});
   EXPECT_EQ(failed(), (Failed{"bus.frontend-state-defined", "bus.states-in-order"}));
 }
 
 TEST_F(Conversation, AMissingStateIsARemovedDevice) {
-  recorder_.message(Kind::state, Direction::front_to_back,
-                    Json{{"side", "frontend"}, {"text", ""}});
+  no_state(Json{{"side", "frontend"}, {"text", ""}});
   EXPECT_EQ(failed(), Failed{});
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <map>
@@ -34,6 +35,16 @@ class RingIndexes : public Rule {
                     fmt::format("req_prod {} after {} on connector {}", index.value, ring.req_prod,
                                 index.connector));
     ring.req_prod = index.value;
+  }
+
+  // No request is all zeros, as 0 is no cookie: on the ring's first lap such a slot was announced
+  // and never written.
+  void on_request(const RequestSeen& request) override {
+    const auto& packet = request.request.packet;
+    advances_.judge(
+        std::ranges::any_of(packet, [](std::byte octet) { return octet != std::byte{0}; }),
+        fmt::format("slot {} on connector {} was announced and not written", request.index,
+                    request.connector));
   }
 
   void report(trace::Recorder& recorder) const override {

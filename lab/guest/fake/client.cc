@@ -55,6 +55,10 @@ std::vector<Client::Connector> Client::connectors() const {
   return all;
 }
 
+void Client::probe(std::size_t index) const {
+  if (frontend_->connected()) frontend_->get_edid(index);
+}
+
 std::size_t Client::connector_of(std::uint32_t crtc) const {
   const std::size_t index = crtc - kFirstCrtc;
   if (crtc < kFirstCrtc || index >= frontend_->connectors().size())

@@ -46,6 +46,9 @@ class Client : public std::enable_shared_from_this<Client> {
     displif::Resolution mode{};
   };
   std::vector<Connector> connectors() const;
+  // Asks the backend for the EDID of connector `index`. One that has none, or a connection that has
+  // no such request, is as good.
+  void probe(std::size_t index) const;
 
   struct Buffer {
     displif::DbufCookie cookie{};

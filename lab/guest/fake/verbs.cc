@@ -100,7 +100,11 @@ class Verbs {
     Json connectors = Json::array();
     Json crtcs = Json::array();
     Json planes = Json::array();
-    for (const Client::Connector& each : client(args)->connectors()) {
+    const auto program = client(args);
+    // This frontend keeps what it knows of a connector until it is told to look again.
+    const bool probe = args.has("probe") && args.number("probe", 1) == 1;
+    for (const Client::Connector& each : program->connectors()) {
+      if (probe) program->probe(connectors.size());
       Json modes = Json::array();
       if (each.connected)
         modes.push_back({{"hdisplay", each.mode.width}, {"vdisplay", each.mode.height}});
