@@ -338,6 +338,14 @@ TEST_F(Conversation, ASlotThatWasNeverWrittenIsAnnounced) {
   EXPECT_TRUE(failed().contains("ring.producer-advances"));
 }
 
+TEST_F(Conversation, AFramebufferInDoubtIsNotLeftOnItsBuffer) {
+  done(displif::DbufCreate{.dbuf_cookie = displif::DbufCookie{1}});
+  done(displif::FbAttach{.dbuf_cookie = displif::DbufCookie{1}, .fb_cookie = displif::FbCookie{2}},
+       1);
+  done(displif::DbufDestroy{.dbuf_cookie = displif::DbufCookie{1}});
+  EXPECT_FALSE(failed().contains("dbuf-destroy.after-detach"));
+}
+
 TEST_F(Conversation, ProducerGoesBack) {
   index("req_prod", 4);
   index("rsp_prod", 4);

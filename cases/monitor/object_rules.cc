@@ -48,6 +48,10 @@ class Objects {
   void created(std::uint64_t cookie, bool ok) {
     if (life(cookie) == Life::creating) objects_[cookie].life = ok ? Life::live : Life::absent;
   }
+  // Answered by neither success nor failure.
+  void doubted(std::uint64_t cookie) {
+    if (life(cookie) == Life::creating) objects_[cookie].life = Life::unsure;
+  }
   void ended(std::uint64_t cookie, bool ok) {
     if (life(cookie) == Life::ending) objects_[cookie].life = ok ? Life::absent : Life::unsure;
   }
@@ -97,6 +101,12 @@ class Lifetime : public Rule {
     const displif::Request request = it->second;
     outstanding_.erase(it);
     // Above 0 is neither success nor failure: nothing is held against what follows.
+    if (seen.response.status > 0) {
+      if (const auto* op = request.as<displif::DbufCreate>())
+        buffers_.doubted(raw(op->dbuf_cookie));
+      if (const auto* op = request.as<displif::FbAttach>())
+        framebuffers_.doubted(raw(op->fb_cookie));
+    }
     answered(seen.connector, request, seen.response.status >= 0);
   }
 
