@@ -71,9 +71,9 @@ void describe(CLI::App& app, Arguments& args) {
   app.add_flag("--follow", args.follow,
                "Serve every device that the tool stack creates, of any frontend, as it comes and "
                "goes; --connector says nothing then");
-  app.add_flag("--loopback-screen", args.screen,
-               "With --follow: tell what is displayed at screen.sock in DISPLIF_LOOPBACK's folder; "
-               "no effect elsewhere");
+  app.add_flag("--screen", args.screen,
+               "With --follow: tell what is displayed at the socket that DISPLIF_SCREEN names; no "
+               "effect without that");
   app.add_option("-f,--fault", args.faults, "Switch a fault on; repeat for more");
   app.add_flag("--list-faults", args.list_faults, "List the faults and end");
   app.add_option("--seconds", args.seconds, "End by itself after that time (default: never)");
@@ -182,9 +182,9 @@ int follow(const Arguments& args, const std::vector<const fb::FaultInfo*>& fault
       },
       recorder);
   std::optional<agent::LineServer> screen;
-  const char* folder = std::getenv("DISPLIF_LOOPBACK");
-  if (args.screen && folder != nullptr) {
-    screen.emplace(std::filesystem::path(folder) / "screen.sock",
+  const char* socket = std::getenv("DISPLIF_SCREEN");
+  if (args.screen && socket != nullptr) {
+    screen.emplace(socket,
                    [&](const agent::Request& request) { return answer(follower, request); });
   }
   fmt::print(stderr, "following; Ctrl-C ends\n");

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab.errors import USAGE, Stop
-from lab.run import ANY_BACKEND, DEFAULT_BACKEND, DEFAULT_GUEST, DEFAULT_PEER, RunOptions, default_jobs
+from lab.run import ANY_BACKEND, DEFAULT_BACKEND, EMULATED_BACKEND, DEFAULT_GUEST, DEFAULT_PEER, RunOptions, default_jobs
 from lab.suite import Selection, check_globs, parse_shard
 
 MAX_JOBS = 256
@@ -63,6 +63,8 @@ def _add_execution_options(parser: argparse.ArgumentParser) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_selection_options(parser)
     add_bed_options(parser)
+    parser.add_argument("--driver-domain", action="store_true",
+                        help="qemu bed: a backend runs in an unprivileged domain of its own, not in dom0")
     parser.add_argument("--peer", metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER}, or {DEFAULT_BACKEND})")
     parser.add_argument("--peer-command", metavar="CMD", help="the backend under test, for the shell; it is domain 0's")
     _add_execution_options(parser)
@@ -94,7 +96,7 @@ def add_certify_options(parser: argparse.ArgumentParser) -> None:
 
 def certify_options(arguments: argparse.Namespace) -> RunOptions:
     """The whole suite: a selection would leave cases of the list out."""
-    return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None))
+    return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None, driver_domain=False))
 
 
 def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +123,7 @@ def _peer_of(role: str, bed: str, peer: str | None, command: str | None) -> str:
     if peer:
         return peer
     if role == "backend":
-        return ANY_BACKEND if command else DEFAULT_BACKEND
+        return ANY_BACKEND if command else EMULATED_BACKEND if bed == "qemu" else DEFAULT_BACKEND
     return DEFAULT_GUEST if bed == "loopback" else DEFAULT_PEER
 
 
@@ -166,4 +168,5 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),
         jobs=arguments.jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
         out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
-        kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools)
+        kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools,
+        driver_domain=arguments.driver_domain)

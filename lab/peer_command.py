@@ -21,6 +21,7 @@ class PeerCommand:
     argv: Sequence[str] | str
     ready: str | None = None
     env: dict[str, str] = field(default_factory=dict)
+    display: bool = False  # it displays on a DRM device, which the bed provides
     compositor: bool = False  # it displays on a Wayland compositor, which the bed starts
     name: str = ""  # as messages and reports show the command; none: as it is
 
@@ -29,8 +30,9 @@ class PeerCommand:
         """A descriptor's word $NAME stands for the environment variable's value. Raises BedError when there is none."""
         words = list(descriptor["command"])
         argv = text if text is not None else [_expanded(word, str(descriptor.get("name", ""))) for word in words]
-        return PeerCommand(argv, descriptor.get("ready"), dict(descriptor.get("env", {})), "compositor" in descriptor,
-                           "" if text is not None else " ".join(words))
+        return PeerCommand(argv, descriptor.get("ready"), dict(descriptor.get("env", {})),
+                           display="display" in descriptor, compositor="compositor" in descriptor,
+                           name="" if text is not None else " ".join(words))
 
     def shown(self) -> str:
         return self.name or (self.argv if isinstance(self.argv, str) else shlex.join(self.argv))

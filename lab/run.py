@@ -27,6 +27,7 @@ from reports.expectations import Expectation
 
 DEFAULT_PEER = "linux-drm-xen-front"
 DEFAULT_BACKEND = "displif-fake-backend"
+EMULATED_BACKEND = "displif-fake-backend-emulated"  # of the qemu bed
 DEFAULT_GUEST = "displif-fake-frontend"  # of the frontend role on loopback
 ANY_BACKEND = "any-backend"  # of --peer-command
 CARRIED_FREE_BYTES = 64 * 1024 * 1024
@@ -57,6 +58,7 @@ class RunOptions:
     modules_dir: Path | None = None
     xen: Path | None = None
     xen_tools: Path | None = None
+    driver_domain: bool = False  # the backend under test in a domain of its own
     argv: tuple[str, ...] = ()
 
     def repro(self) -> list[str]:
@@ -70,6 +72,7 @@ class RunOptions:
                 name = "--modules" if option == "modules_dir" else "--" + option.replace("_", "-")
                 words += [name, str(value)]
         words += ["--fresh"] if self.fresh else []
+        words += ["--driver-domain"] if self.driver_domain else []
         for module in self.modules:
             words += ["--module", str(module)]
         return words
@@ -115,6 +118,8 @@ def _check_files(options: RunOptions) -> None:
         for path in paths:
             if path is not None:
                 _check_path(option, path, folder)
+    if options.driver_domain and (options.role, options.bed) != ("backend", "qemu"):
+        raise Stop(USAGE, "--driver-domain is where a backend under test runs: it needs --role backend --bed qemu")
     if (options.kernel is None) != (options.modules_dir is None):
         raise Stop(USAGE, "--kernel and --modules belong together: an image, and the modules built with it")
     if (options.xen is None) != (options.xen_tools is None):
@@ -177,7 +182,7 @@ def _open_backend_bed(prepared: Prepared, progress: Progress) -> Any:
     if isinstance(command.argv, str):  # no shell there: its first word is the program that is carried over
         command = replace(command, argv=shlex.split(command.argv))
     bed = BackendBed(BedOptions(kernel=options.kernel, modules_dir=options.modules_dir, xen=options.xen, xen_tools=options.xen_tools),
-                     programs=carried / "bin", progress=progress.bed, command=command, carried=carried)
+                     programs=carried / "bin", progress=progress.bed, command=command, carried=carried, driver_domain=options.driver_domain)
     bed.prepare()
     return bed
 

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "cases/support/tool_stack.h"
+#include "cases/support/screen.h"
 #include "harness/agent/client.h"
 #include "harness/xen/domains.h"
 #include "harness/xen/store.h"
@@ -29,6 +29,15 @@ xen::DomId domain_of_this_process() {
 std::unique_ptr<agent::Client> open_agent(const std::filesystem::path& socket) {
   if (socket.empty() || !std::filesystem::exists(socket)) return nullptr;
   return std::make_unique<agent::Client>(socket);
+}
+
+std::set<std::string> verbs_of(agent::Client* agent) {
+  std::set<std::string> verbs;
+  if (agent == nullptr) return verbs;
+  const Json hello = agent->call("hello");
+  for (const auto& verb : hello.value("verbs", Json::array()))
+    if (verb.is_string()) verbs.insert(verb.get<std::string>());
+  return verbs;
 }
 
 std::optional<std::uint64_t> number(const Json& answer, const char* key) {
@@ -69,15 +78,29 @@ bus::ConnectorConfig connector_of(std::uint32_t width, std::uint32_t height, std
 
 BackendCase::BackendCase()
     : agent_(open_agent(run().agent_socket)),
-      tool_stack_(open_tool_stack_store()),
-      own_(domain_of_this_process()) {
-  if (!agent_) return;
-  const Json hello = agent_->call("hello");
-  for (const auto& verb : hello.value("verbs", Json::array()))
-    if (verb.is_string()) verbs_.insert(verb.get<std::string>());
-}
+      verbs_(verbs_of(agent_.get())),
+      tool_stack_(agent_.get(), verbs_),
+      own_(domain_of_this_process()) {}
 
 BackendCase::~BackendCase() = default;
+
+// A picture that stands in a file of the agent's domain is fetched; it is too large for one line.
+std::vector<std::uint8_t> BackendCase::screen_octets(const Json& answer) {
+  if (!answer.contains("path")) return decoded(answer.value("data", ""));
+  constexpr std::uint64_t kPiece = 2U << 20;  // octets
+  const std::string path = answer.value("path", "");
+  const std::uint64_t size = number(answer, "size").value_or(0);
+  std::vector<std::uint8_t> octets;
+  while (octets.size() < size) {
+    const Json piece = agent_->call("get", {{"path", path},
+                                            {"offset", std::to_string(octets.size())},
+                                            {"max", std::to_string(kPiece)}});
+    const std::vector<std::uint8_t> more = decoded(piece.value("data", ""));
+    if (more.empty()) throw std::runtime_error("the screen's pixels end early");
+    octets.insert(octets.end(), more.begin(), more.end());
+  }
+  return octets;
+}
 
 void BackendCase::SetUp() {
   mapped_baseline_ = mapped_pages();
@@ -85,6 +108,9 @@ void BackendCase::SetUp() {
 }
 
 void BackendCase::TearDown() {
+  const auto png = png_of_xrgb8888(std::as_bytes(std::span(last_screen_.octets)),
+                                   last_screen_.width, last_screen_.height, last_screen_.width * 4);
+  if (!png.empty()) recorder().artifact("screen.png", "image/png", png);
   for (Device& device : devices_) {
     try {
       if (device.removed) continue;
@@ -123,6 +149,9 @@ FakeFrontend& BackendCase::create_device(DeviceSpec spec) {
   device.config.connectors = spec.connectors;
   if (device.config.connectors.empty())
     device.config.connectors.push_back(connector_of(1024, 768, 0));
+  for (std::size_t i = 0; i < device.config.connectors.size() && i < peer().connector_ids.size();
+       ++i)
+    device.config.connectors[i].unique_id = peer().connector_ids[i];
   if (spec.change) spec.change(device.config);
   device.paths =
       bus::device_paths(device.config.frontend, device.config.backend, device.config.dev_id);
@@ -130,7 +159,7 @@ FakeFrontend& BackendCase::create_device(DeviceSpec spec) {
   spec.frontend.flip_limit = peer().flip_event + spec.patience;
   spec.frontend.leave_limit = peer().removal;
   spec.frontend.unnotified_after = std::min(spec.frontend.unnotified_after, peer().response / 2);
-  bus::create_device(tool_stack_, device.config);
+  tool_stack_.create_device(device.config);
   devices_.push_back(std::move(device));
   devices_.back().frontend = std::make_unique<FakeFrontend>(devices_.back().config.dev_id,
                                                             std::move(spec.frontend), recorder());
@@ -201,17 +230,14 @@ BackendCase::Device& BackendCase::device_of(const FakeFrontend& frontend) {
 }
 
 bool BackendCase::remove(Device& device, bus::RemoveOrder order) {
-  const std::string node = device.paths.backend + "/state";
   bool closed = true;
-  if (bus::begin_removal(tool_stack_, device.paths, order)) {
-    const auto gone = [&] {
-      const auto text = tool_stack_.read(node);
-      return !text || bus::parse_state(*text) == State::closed;
-    };
-    closed = await(gone, removal_limit());
-  }
+  if (tool_stack_.begin_removal(device.paths, order))
+    closed = tool_stack_
+                 .await_state(device.paths.backend + "/state", {State::closed}, true,
+                              removal_limit())
+                 .reached;
   device.frontend->vanish();
-  bus::destroy_device(tool_stack_, device.paths);
+  tool_stack_.destroy_device(device.paths);
   device.removed = true;
   return closed;
 }
@@ -355,7 +381,8 @@ std::optional<Screen> BackendCase::screen(std::size_t connector) {
   Screen screen;
   screen.width = static_cast<std::uint32_t>(number(answer, "width").value_or(0));
   screen.height = static_cast<std::uint32_t>(number(answer, "height").value_or(0));
-  const std::vector<std::uint8_t> octets = decoded(answer.value("data", ""));
+  last_screen_ = {screen_octets(answer), screen.width, screen.height};
+  const std::vector<std::uint8_t>& octets = last_screen_.octets;
   for (std::size_t i = 0; i + 4 <= octets.size(); i += 4)
     screen.pixels.push_back(static_cast<std::uint32_t>(octets[i + 2]) << 16U |
                             static_cast<std::uint32_t>(octets[i + 1]) << 8U | octets[i]);
@@ -407,12 +434,9 @@ std::string BackendCase::state_text(const std::optional<State>& state) {
 std::optional<State> BackendCase::await_any_state(FakeFrontend& frontend,
                                                   std::initializer_list<State> states,
                                                   Deadline deadline) {
-  std::optional<State> now;
-  const auto reached = [&] {
-    now = backend_state(frontend);
-    return now && std::find(states.begin(), states.end(), *now) != states.end();
-  };
-  return await(reached, deadline) ? now : std::nullopt;
+  const auto seen = tool_stack_.await_state(device_of(frontend).paths.backend + "/state", states,
+                                            false, deadline);
+  return seen.reached ? bus::parse_state(*seen.text) : std::nullopt;
 }
 
 std::size_t BackendCase::await_responses(const FakeFrontend& frontend, std::size_t count,

@@ -32,14 +32,11 @@
 #include "cases/requirements.gen.h"
 #include "cases/support/case_spec.h"
 #include "cases/support/judging_case.h"
+#include "cases/support/tool_stack.h"
 #include "fake_frontend/fake_frontend.h"
 #include "harness/bus/device.h"
 #include "harness/runner/context.h"
 #include "harness/xen/store.h"
-
-namespace displif_cts::agent {
-class Client;
-}
 
 namespace displif_cts::cases {
 
@@ -197,12 +194,18 @@ class BackendCase : public JudgingCase {
   Device& device_of(const FakeFrontend& frontend);
   bool remove(Device& device, bus::RemoveOrder order);
   void check_released();
+  std::vector<std::uint8_t> screen_octets(const Json& answer);
 
   std::unique_ptr<agent::Client> agent_;  // null where the bed has none
   std::set<std::string> verbs_;
-  xen::Store tool_stack_;
+  ToolStack tool_stack_;
   xen::DomId own_{};
   std::vector<Device> devices_;
+  struct {
+    std::vector<std::uint8_t> octets;  // XRGB8888
+    std::uint32_t width = 0;
+    std::uint32_t height = 0;
+  } last_screen_;  // as it was last seen, for the reports
   std::optional<std::uint64_t> mapped_baseline_;
   std::optional<std::uint64_t> ports_baseline_;
 };

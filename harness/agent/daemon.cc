@@ -25,6 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDeviceRetry{100};
+constexpr std::uint64_t kLongestMs = 86'400'000;
 constexpr std::size_t kMaxConsoleAtOnce = 1u << 20;
 constexpr std::string_view kGuestPrefix = "guest.";
 
@@ -62,6 +63,7 @@ Daemon::Daemon(Options options)
     : options_(std::move(options)),
       signals_(signals_that_end()),
       children_(loop_),
+      services_(std::filesystem::path(options_.socket).parent_path()),
       guest_(loop_, options_.guest),
       listener_(loop_, options_.socket,
                 [this](const std::shared_ptr<Peer>& from, Request request) {
@@ -73,6 +75,8 @@ Daemon::Daemon(Options options)
   loop_.watch(signals_.get(), EPOLLIN, [this](std::uint32_t) { loop_.stop(); });
   add_verbs();
   add_health_verbs();
+  add_device_verbs();
+  add_service_verbs();
 }
 
 void Daemon::run() {
@@ -118,6 +122,7 @@ void Daemon::take(const std::shared_ptr<Peer>& peer, Request request) {
     }
     const auto verb = verbs_.find(name);
     if (verb == verbs_.end()) {
+      if (serve_elsewhere(request, reply)) return;
       reply.answer(answer_unsupported(request.seq, name));
       return;
     }
@@ -150,6 +155,37 @@ void Daemon::add_direct(VerbSpec spec, std::function<Json(const Request&)> run) 
   });
 }
 
+void Daemon::add_slow(VerbSpec spec, std::function<Json(const Request&)> run) {
+  add(std::move(spec), [this, run = std::move(run)](const Request& request, const Reply& reply) {
+    answer_slowly(request, reply, run);
+  });
+}
+
+void Daemon::answer_slowly(const Request& request, const Reply& reply,
+                           std::function<Json(const Request&)> run) {
+  std::thread([this, reply, run = std::move(run), request] {
+    std::function<void()> done;
+    try {
+      done = [reply, fields = run(request)] { reply.ok(fields); };
+    } catch (const VerbError& error) {
+      done = [reply, error] { reply.error(error.number(), error.what()); };
+    }
+    loop_.post(std::move(done));
+  }).detach();
+}
+
+bool Daemon::serve_elsewhere(const Request& request, const Reply& reply) {
+  if (services_.offered(request.verb)) {
+    services_.ask(request, reply);
+    return true;
+  }
+  const std::string socket = services_.program(request.verb);
+  if (socket.empty()) return false;
+  answer_slowly(request, reply,
+                [socket](const Request& asked) { return ask_program(socket, asked); });
+  return true;
+}
+
 void Daemon::add_verbs() {
   add_direct({"hello", {}, {}}, [this](const Request&) { return hello(); });
   add_direct(kPutSpec, [](const Request& request) { return put_verb(request); });
@@ -163,18 +199,36 @@ void Daemon::add_verbs() {
   add_direct({"programs", {}, {}}, [this](const Request&) { return children_.list(); });
   add_direct({"mount-carried", {}, {"device", "dir"}},
              [this](const Request& request) { return mount_carried(request.args); });
-  // A command may take its time: on a thread of its own, which hands the answer over.
-  add({"sh", {"command"}, {"timeout_ms"}}, [this](const Request& request, const Reply& reply) {
-    const milliseconds limit(request.args.number_or("timeout_ms", 60'000, 86'400'000));
-    std::thread([this, reply, limit, command = request.args.text("command")] {
-      std::function<void()> done;
-      try {
-        done = [reply, fields = run_shell(command, limit)] { reply.ok(fields); };
-      } catch (const VerbError& error) {
-        done = [reply, error] { reply.error(error.number(), error.what()); };
-      }
-      loop_.post(std::move(done));
-    }).detach();
+  add_slow({"sh", {"command"}, {"timeout_ms"}}, [](const Request& request) {
+    const milliseconds limit(request.args.number_or("timeout_ms", 60'000, kLongestMs));
+    return run_shell(request.args.text("command"), limit);
+  });
+}
+
+void Daemon::add_service_verbs() {
+  add({"offer", {"verbs"}, {}}, [this](const Request& request, const Reply& reply) {
+    if (!port_ || reply.peer() != port_) throw VerbError(EPERM, "only the host offers verbs");
+    services_.offer(request.args, port_);
+    reply.ok();
+  });
+  add({"answer", {"ask"}, {"fields", "error"}}, [this](const Request& request, const Reply& reply) {
+    if (!port_ || reply.peer() != port_) throw VerbError(EPERM, "only the host answers");
+    services_.answer(request.args);
+    reply.ok();
+  });
+}
+
+void Daemon::add_device_verbs() {
+  add_direct({"device-add", {"device"}, {}},
+             [this](const Request& request) { return devices_.add(request.args); });
+  add_direct({"device-begin-removal", {"frontend", "libxl", "backend"}, {"forced"}},
+             [this](const Request& request) { return devices_.begin_removal(request.args); });
+  add_direct({"device-destroy", {"frontend", "libxl", "backend"}, {}},
+             [this](const Request& request) { return devices_.destroy(request.args); });
+  add_slow({"await-state", {"path"}, {"states", "gone", "timeout_ms"}}, [](const Request& request) {
+    const milliseconds limit(request.args.number_or("timeout_ms", 60'000, kLongestMs));
+    return await_state(request.args.text("path"), request.args.text("states", ""),
+                       request.args.flag("gone"), limit);
   });
 }
 
@@ -209,6 +263,7 @@ void Daemon::add_health_verbs() {
 Json Daemon::hello() const {
   Json names = Json::array();
   for (const auto& [name, verb] : verbs_) names.push_back(name);
+  for (const std::string& name : services_.verbs()) names.push_back(name);
   Json fields{{"version", kAgentVersion},
               {"program", "displif-cts-agent"},
               {"pid", getpid()},

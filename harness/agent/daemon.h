@@ -7,6 +7,7 @@
 #include <string>
 
 #include "harness/agent/children.h"
+#include "harness/agent/devices.h"
 #include "harness/agent/guest_link.h"
 #include "harness/agent/heartbeat.h"
 #include "harness/agent/kernel_log.h"
@@ -15,6 +16,7 @@
 #include "harness/agent/loop.h"
 #include "harness/agent/peer.h"
 #include "harness/agent/probes.h"
+#include "harness/agent/services.h"
 #include "harness/agent/unique_fd.h"
 
 namespace displif_cts::agent {
@@ -54,8 +56,16 @@ class Daemon {
   void add(VerbSpec spec, Run run);
   // A verb that answers at once.
   void add_direct(VerbSpec spec, std::function<Json(const Request&)> run);
+  // One that may take its time: on a thread of its own.
+  void add_slow(VerbSpec spec, std::function<Json(const Request&)> run);
   void add_verbs();
   void add_health_verbs();
+  void add_device_verbs();
+  void add_service_verbs();
+  void answer_slowly(const Request& request, const Reply& reply,
+                     std::function<Json(const Request&)> run);
+  // By somebody else; false: nobody.
+  bool serve_elsewhere(const Request& request, const Reply& reply);
 
   void open_port();
   void open_stream_port();
@@ -71,6 +81,8 @@ class Daemon {
   UniqueFd signals_;  // before whatever starts a thread
   std::map<std::string, Verb, std::less<>> verbs_;
   Children children_;
+  Devices devices_;
+  Services services_;
   GuestLink guest_;
   Listener listener_;
   std::shared_ptr<Peer> port_;

@@ -212,6 +212,36 @@ TEST_F(DaemonTest, errors_name_what_is_wrong) {
   }
 }
 
+TEST_F(DaemonTest, the_host_answers_what_it_offers) {
+  EXPECT_EQ(client_->try_call("offer", {{"verbs", "screen"}})["errno"], "EPERM");
+  port_.write("1 offer verbs=screen\n");
+  port_.read_until("\n");
+  const Json verbs = call("hello")["verbs"];
+  EXPECT_NE(std::find(verbs.begin(), verbs.end(), "screen"), verbs.end());
+
+  const auto asked = client_->start("screen", {{"connector", "3"}});
+  const std::string question = port_.read_until("\n");
+  EXPECT_EQ(Json::parse(question), Json::parse(R"({"event":"ask","ask":1,"verb":"screen",)"
+                                               R"("args":{"connector":"3"}})"));
+  port_.write("2 answer ask=1 fields=" + percent_encode(R"({"width":8})") + "\n");
+  EXPECT_EQ(client_->wait(asked, milliseconds(5000))["width"], 8);
+  port_.read_until("\n");
+
+  const auto in_vain = client_->start("screen", {{"connector", "3"}});
+  port_.read_until("\n");
+  port_.write("3 answer ask=2 error=dark\n4 answer ask=2 fields={}\n");
+  EXPECT_EQ(client_->wait(in_vain, milliseconds(5000))["error"], "dark");
+  EXPECT_THAT(port_.read_until("\"seq\":4"), HasSubstr("ENOENT"));
+}
+
+TEST_F(DaemonTest, a_program_beside_the_socket_answers_its_verb) {
+  EXPECT_EQ(client_->try_call("screen")["unsupported"], true);
+  LineServer program(dir_ / "run/screen.sock", [](const Request& request) {
+    return Json{{"connector", request.args.text("connector")}};
+  });
+  EXPECT_EQ(call("screen", {{"connector", "5"}})["connector"], "5");
+}
+
 TEST_F(DaemonTest, the_guests_console_is_read_on) {
   const Json first = call("guest-log", {{"max", "9"}});
   EXPECT_EQ(first["text"], "line one\n");

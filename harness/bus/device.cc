@@ -27,14 +27,19 @@ bool present(const xen::StoreAccess& store, const std::string& path) {
 
 }  // namespace
 
-void create_device(xen::Store& store, const DeviceConfig& config) {
+Creation compose_creation(const DeviceConfig& config) {
   const DevicePaths paths = device_paths(config.frontend, config.backend, config.dev_id);
-  const std::vector<NodeWrite> nodes = compose_nodes(config);
+  Creation creation{{}, compose_nodes(config)};
+  for (const std::string* path : paths.written(config)) creation.absent.push_back(*path);
+  return creation;
+}
+
+void create_device(xen::Store& store, const Creation& creation) {
   store.transaction([&](xen::Transaction& transaction) {
-    for (const std::string* path : paths.written(config)) {
-      if (present(transaction, *path)) throw xen::Error("creating a device", *path, EEXIST);
+    for (const std::string& path : creation.absent) {
+      if (present(transaction, path)) throw xen::Error("creating a device", path, EEXIST);
     }
-    for (const NodeWrite& node : nodes) write_node(transaction, node);
+    for (const NodeWrite& node : creation.nodes) write_node(transaction, node);
   });
 }
 

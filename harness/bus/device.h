@@ -32,8 +32,16 @@ enum class RemoveOrder {
 };
 
 // The tool stack's steps, on whichever connection may take them. All throw xen::Error.
-// All nodes, in one transaction; EEXIST when the device is there.
-void create_device(xen::Store& store, const DeviceConfig& config);
+// All nodes, in one transaction; EEXIST when one of the paths `absent` is there.
+struct Creation {
+  std::vector<std::string> absent;
+  std::vector<NodeWrite> nodes;
+};
+Creation compose_creation(const DeviceConfig& config);
+void create_device(xen::Store& store, const Creation& creation);
+inline void create_device(xen::Store& store, const DeviceConfig& config) {
+  create_device(store, compose_creation(config));
+}
 // The first half of a removal (libxl_device.c, libxl__initiate_device_generic_remove): forced, the
 // frontend's nodes go; then the backend gets online = 0 and, unless it is Closed, state Closing.
 // False: the backend's state node was already gone.

@@ -37,6 +37,10 @@ Peer Peer::from_json(const Json& descriptor) {
   }
   const Json limits = descriptor.value("limits", Json::object());
   peer.max_connectors = limits.value("connectors", peer.max_connectors);
+  for (const auto& id : descriptor.value("connectors", Json::array())) {
+    if (!id.is_string()) bad("connectors is a list of words");
+    peer.connector_ids.push_back(id.get<std::string>());
+  }
   const Json times = descriptor.value("times_ms", Json::object());
   peer.response = time_of(times, "response", peer.response);
   peer.flip_event = time_of(times, "flip_event", peer.flip_event);

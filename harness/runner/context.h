@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "harness/runner/registry.h"
 #include "harness/trace/json.h"
@@ -19,6 +20,8 @@ struct Peer {
   std::string version;
   std::set<Capability> capabilities;
   unsigned max_connectors = 1;
+  // The unique ids that its connectors have to have, in order; none: any will do.
+  std::vector<std::string> connector_ids;
   // Complaints of the peer's kernel that are known, each by a word of its text. They are judged by
   // a monitor of their own, so that they neither redden every case nor hide another complaint.
   std::vector<std::string> known_complaints;

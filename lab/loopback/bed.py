@@ -41,6 +41,8 @@ class LoopbackBed:
     cases_per_machine = 1
 
     def __init__(self, programs: LoopbackPrograms, command: PeerCommand, role: str) -> None:
+        if command.display:
+            raise BedError("a backend on a DRM device runs in the qemu bed; loopback has none", "add --bed qemu")
         self._programs, self._command, self._role = programs, own_program(programs, command), role
 
     def __enter__(self) -> "LoopbackBed":
@@ -152,7 +154,7 @@ class LoopbackMachine:
     def _environment(self, domain: int) -> dict[str, str]:
         libraries = os.pathsep.join(filter(None, [str(self._programs.libraries), os.environ.get("LD_LIBRARY_PATH", "")]))
         return {"LD_LIBRARY_PATH": libraries, "DISPLIF_LOOPBACK": str(self._folder),
-                "DISPLIF_LOOPBACK_DOMAIN": str(domain), "XENSTORED_PATH": str(self._folder / f"store-{domain}.sock")}
+                "DISPLIF_LOOPBACK_DOMAIN": str(domain), "XENSTORED_PATH": str(self._folder / f"store-{domain}.sock"), "DISPLIF_SCREEN": str(self._folder / "screen.sock")}
 
     def _spawn(self, argv: Sequence[str], environment: dict[str, str], stdin: Any) -> "subprocess.Popen[bytes]":
         with self._lock:

@@ -6,6 +6,7 @@ import itertools
 import json
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,10 @@ from .errors import AgentTimeout, BedError, InstanceDied
 
 # Everything printable except the protocol's own `%`, `,` and `=`.
 PLAIN = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%,=")
+
+
+# Arguments to the answer's fields.
+Service = Callable[[dict[str, str]], dict[str, Any]]
 
 
 def encode_value(value: object) -> str:
@@ -74,6 +79,7 @@ class AgentChannel:
         self._write_lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
+        self._services: dict[str, Service] = {}
         self.closed = False  # the machine has ended
         self._reader = threading.Thread(target=self._read_answers, name="agent-channel", daemon=True)
         self._reader.start()
@@ -118,6 +124,20 @@ class AgentChannel:
         """A file in dom0, or in the guest."""
         self.require("guest.put" if guest else "put", timeout, payload=data, path=path, mode=f"{mode:o}")
 
+    def offer(self, services: dict[str, Service]) -> None:
+        """Answers these verbs for whoever asks the agent, from now on, each on a thread of its own."""
+        self._services = services
+        self.require("offer", verbs=list(services))
+
+    def _serve(self, asked: dict[str, Any]) -> None:
+        try:
+            fields = self._services[asked["verb"]](asked["args"])
+            self.submit("answer", ask=asked["ask"], fields=json.dumps(fields))
+        except InstanceDied:
+            pass
+        except (BedError, OSError, KeyError, ValueError) as error:
+            self.submit("answer", ask=asked["ask"], error=str(error))
+
     def forget(self, seq: int) -> None:
         with self._lock:
             self._pending.pop(seq, None)
@@ -150,6 +170,9 @@ class AgentChannel:
     def _settle(self, line: bytes) -> None:
         try:
             answer = json.loads(line)
+            if answer.get("event") == "ask":
+                threading.Thread(target=self._serve, args=(answer,), name="agent-service", daemon=True).start()
+                return
             seq = int(answer["seq"])
         except (ValueError, KeyError, TypeError):
             return

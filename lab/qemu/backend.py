@@ -6,70 +6,70 @@ The bed of `Bed`, but for what is in the guest: no driver, but the runner, and a
 
 from __future__ import annotations
 
-import base64
-import re
+import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab.environment import linked
-from lab.peer_command import PeerCommand, how_ended, sanitizer_report
+from lab.peer_command import PeerCommand
 from lab.witness import Witness
 
+from . import driver_domain
 from .agent import AgentChannel
 from .bed import Bed
 from .cache import content_key, file_hash
 from .errors import BedError
-from .images import blank_disk, collect_libraries, files_below
+from .images import Ingredients, blank_disk, collect_libraries, files_below
 from .instance import Instance
 from .limit import Limit
-from .machine import Machine
+from .machine import Machine, Shape
+from .processor import Shares
+from .remote_peer import PEER_FOLDER, RemotePeer, collect_peer, find_program, peer_argv
 from .template import build_booted, copy_sparse, quiet, running
 
-BACKEND = 0  # the peer's domain
+DOM0 = 0
 GUEST_PROGRAMS = ("displif-cts-runner", "displif-cts-relay")
 RELAY = "displif-cts-relay"
 # Sockets of the relay in the guest, and where they lead to in dom0.
 GUEST_AGENT, GUEST_STORE = "/run/displif-cts/agent.sock", "/run/displif-cts/xenstored.sock"
 FORWARDS = {GUEST_AGENT: Instance.agent_socket, GUEST_STORE: "/run/xenstored/socket"}
 GUEST_PEER_FILE = "/run/displif-cts/peer.json"
-OUTPUT = "/run/displif-cts/peer.out"  # in dom0: what the peer writes
-KEPT_OCTETS = 64 * 1024  # of that, at each end
-READY_SECONDS = 60.0
-PEER_FOLDER = "peer"  # on the carried disk
-# Starts the peer with its output in a file, and keeps its process id.
-START = f'exec "$@" >{OUTPUT} 2>&1'
+SCREEN = "/run/displif-cts/screen.xrgb"  # in dom0: what the display device showed last
+# Cases that follow each other in one machine, each with a peer started anew.
+CASES_PER_MACHINE = 16
 
 
 class BackendBed(Bed):
     """`carried` holds the runner and the relay; `command` is the peer's."""
 
-    cases_per_machine = 1  # the peer is started anew for each case
+    cases_per_machine = CASES_PER_MACHINE
 
-    def __init__(self, *arguments: Any, command: PeerCommand, carried: Path, **keywords: Any) -> None:
+    def __init__(self, *arguments: Any, command: PeerCommand, carried: Path, driver_domain: bool = False, **keywords: Any) -> None:
         if command.compositor:
             raise BedError("a backend on a Wayland compositor runs on loopback; the qemu bed starts no compositor",
                            "leave --bed out, or give a descriptor without `compositor`")
+        if command.display and driver_domain:
+            raise BedError("the display device is dom0's; a driver domain has none", "leave --driver-domain out")
         super().__init__(*arguments, **keywords)
-        self._command, self._carried = command, carried
+        self._shape = Shape(display=command.display, processors=3 if driver_domain else 2)
+        self._command, self._carried, self._driver_domain = command, carried, driver_domain
         self._program = find_program(command, carried)
+        self._scratch = ExitStack()
 
     def _obtain_template(self, booted_key: str, driver_key: str) -> Path:
-        programs = [self._carried / "bin" / name for name in GUEST_PROGRAMS]
-        files = files_below(self._ingredients.library_trees)
-        libraries = collect_libraries(programs, files)
-        content = {f"bin/{path.name}": path for path in programs} | libraries
-        key = content_key([booted_key, {name: file_hash(path) for name, path in content.items()}])
+        guest = self._with_libraries([self._carried / "bin" / name for name in GUEST_PROGRAMS])
+        driver = self._driver_content() if self._driver_domain else {}
+        described = [{name: file_hash(path) for name, path in content.items()} for content in (guest, driver)]
+        key = content_key([booted_key, described, driver_domain.description() if driver else None])
 
         def boot(target: Path) -> None:
             build_booted(self._ingredients, target, self._progress, self.timings)
 
         def furnish(target: Path) -> None:
             with self._phase("furnish the guest"):
-                build_furnished(self._obtain("templates", booted_key, boot), content, target)
+                build_furnished(self._obtain("templates", booted_key, boot), self._ingredients, guest, driver, target)
 
         held = self._cache.hold("templates", key)
         if held:
@@ -77,9 +77,27 @@ class BackendBed(Bed):
             return self._cache.entry("templates", key)
         return self._obtain("templates", key, furnish)
 
+    def close(self) -> None:
+        self._scratch.close()
+        super().close()
+
+    def _with_libraries(self, programs: list[Path], folder: str = "bin") -> dict[str, Path]:
+        """Path in a domain -> file here, of programs of the carried set and the libraries that they need."""
+        libraries = collect_libraries(programs, files_below(self._ingredients.library_trees))
+        return {f"{folder}/{path.name}": path for path in programs} | libraries
+
+    def _driver_content(self) -> dict[str, Path]:
+        """What the driver domain has in its initramfs: the relay, and the peer at the place where dom0's disk has it."""
+        content = self._with_libraries([self._carried / "bin" / RELAY])
+        if self._program is None:
+            return content | self._with_libraries([self._carried / "bin" / self._command.argv[0]], "carried/bin")
+        work = self._scratch.enter_context(self._cache.temporary("peer"))
+        collect_peer(self._program, work / PEER_FOLDER)
+        return content | {f"carried/{path.relative_to(work)}": path for path in sorted(work.rglob("*")) if path.is_file()}
+
     def make_disk(self, carried_dir: Path) -> Path:
         """The carried set, and beside it the peer with its libraries."""
-        if self._program is None:
+        if self._program is None or self._driver_domain:
             return super().make_disk(carried_dir)
         with self._cache.temporary("peer") as work:
             tree = work / "tree"
@@ -88,124 +106,52 @@ class BackendBed(Bed):
             return super().make_disk(tree)
 
     def facts(self) -> dict[str, Any]:
-        return super().facts() | {"peer_command": self._command.shown()}
+        where = {"backend_domain": "driver domain" if self._driver_domain else "dom0"}
+        return super().facts() | where | {"peer_command": self._command.shown()}
 
     @contextmanager
     def instance(self, disk: Path, log_directory: Path | None = None) -> Iterator["BackendMachine"]:  # type: ignore[override]
+        assert self._template is not None
+        domain = int(json.loads((self._template / "facts.json").read_text())["backend_domain"])
         with super().instance(disk, log_directory) as inner:
-            machine = BackendMachine(inner, self._command, peer_argv(self._command, self._program))
+            machine = BackendMachine(inner, self._command, peer_argv(self._command, self._program), domain)
             machine.start()
             yield machine
 
 
-def build_furnished(base: Path, content: dict[str, Path], target: Path) -> None:
-    """`base` with files in its guest."""
+def build_furnished(base: Path, parts: Ingredients, guest: dict[str, Path], driver: dict[str, Path], target: Path) -> None:
+    """`base` with files in its guest and, where there is something for one, with a driver domain."""
     work = target.parent
     target.mkdir()
     copy_sparse(base / "ram", target / "ram")
-    blank_disk(work / "disk")
-    machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state")
+    if driver:
+        driver_domain.make_disk(parts, driver, work, work / "disk")
+    else:
+        blank_disk(work / "disk")
+    facts = json.loads((base / "facts.json").read_text()) | {"modules": {}, "backend_domain": DOM0}
+    machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state", shape=parts.shape)
     with running(machine, work) as agent:
-        folders = sorted({str(Path(name).parent) for name in content} | {"run/displif-cts"})
+        folders = sorted({str(Path(name).parent) for name in guest} | {"run/displif-cts"})
         agent.require("guest.sh", command="mkdir -p " + " ".join(f"/{folder}" for folder in folders))
-        for name, path in content.items():
+        for name, path in guest.items():
             agent.put(f"/{name}", path.read_bytes(), 0o755, guest=True, timeout=300)
+        if driver:
+            agent.put(f"/tmp/{RELAY}", driver[f"bin/{RELAY}"].read_bytes(), 0o755)
+            facts["backend_domain"] = driver_domain.create(agent, f"/tmp/{RELAY}")
         quiet(agent)
         machine.save_state(target / "state")
-    facts = (base / "facts.json").read_text().rstrip().removesuffix("}")
-    (target / "facts.json").write_text(facts + ', "modules": {}}')
-
-
-def find_program(command: PeerCommand, carried: Path) -> Path | None:
-    """The peer's program on this host; None: one of the carried set. Raises BedError."""
-    if isinstance(command.argv, str):
-        raise BedError("the qemu bed starts a program, not a shell's text", "name the program and its arguments in a descriptor")
-    name = command.argv[0]
-    if "/" not in name and (carried / "bin" / name).is_file():
-        return None
-    found = shutil.which(name)
-    if found is None:
-        raise BedError(f"the peer's command cannot be started: {name}: not found, or not executable")
-    return Path(found).resolve()
-
-
-def collect_peer(program: Path, target: Path) -> None:
-    """The program, the libraries that the dynamic linker would give it here, and that linker. Xen's are dom0's own."""
-    libraries, missing = linked(program)
-    if missing:
-        raise BedError(f"{program} misses {', '.join(missing)}", "set LD_LIBRARY_PATH to where they are")
-    (target / "lib").mkdir(parents=True)
-    shutil.copy2(program, target / program.name)
-    for path in libraries:
-        if not path.name.startswith("libxen") or path.name.startswith("libxenbe"):
-            shutil.copy2(path, target / "lib" / path.name)
-
-
-def peer_argv(command: PeerCommand, program: Path | None) -> list[str]:
-    if program is None:
-        return [f"/carried/bin/{command.argv[0]}", *command.argv[1:]]
-    folder = f"/carried/{PEER_FOLDER}"
-    # By its own linker: dom0's C library may be older.
-    return [f"{folder}/lib/ld-linux-x86-64.so.2", "--library-path", f"{folder}/lib:/lib/x86_64-linux-gnu",
-            f"{folder}/{program.name}", *command.argv[1:]]
-
-
-class RemotePeer:
-    """The backend's process in dom0, through the agent."""
-
-    def __init__(self, agent: AgentChannel, command: PeerCommand, argv: Sequence[str]) -> None:
-        self._agent, self._command, self._argv = agent, command, argv
-
-    def start(self) -> None:
-        environment = [f"{key}={value}" for key, value in self._command.env.items()]
-        self._agent.require("start", name="peer", argv=["/bin/busybox", "sh", "-c", START, "peer", *self._argv],
-                            env=environment or None)
-        pattern = re.compile(self._command.ready.encode(), re.MULTILINE) if self._command.ready else None
-        limit = time.monotonic() + READY_SECONDS
-        while not (pattern and pattern.search(self._output())):
-            if ended := self.trouble():
-                raise BedError(f"{ended} before it was ready: {self._command.shown()}")
-            if pattern is None:
-                return
-            if time.monotonic() > limit:
-                last = self.said().strip().splitlines()[-1:]
-                raise BedError(f"the peer's command did not say that it is ready (/{self._command.ready}/) within "
-                               f"{READY_SECONDS:.0f} s: {self._command.shown()}" + "".join(f": {line}" for line in last))
-            time.sleep(0.05)
-
-    def _output(self) -> bytes:
-        first = self._agent.call("get", path=OUTPUT, max=KEPT_OCTETS)
-        if not first.get("ok"):
-            return b""
-        head, size = base64.b64decode(first["data"]), int(first["size"])
-        if size <= len(head):
-            return head
-        start = max(len(head), size - KEPT_OCTETS)
-        tail = base64.b64decode(self._agent.require("get", path=OUTPUT, offset=start, max=KEPT_OCTETS)["data"])
-        gap = f"\n[... {start - len(head)} octets left out ...]\n".encode() if start > len(head) else b""
-        return head + gap + tail
-
-    def said(self) -> str:
-        return self._output().decode("utf-8", "replace")
-
-    def trouble(self) -> str | None:
-        answer = self._agent.require("wait", name="peer", timeout_ms=0)
-        if not answer.get("exited"):
-            return sanitizer_report(self._output())
-        status = -int(answer["signal"]) if answer.get("signal") else int(answer["status"])
-        last = self.said().strip().splitlines()[-1:]
-        return f"the backend ended {how_ended(status)}" + "".join(f": {line[:300]}" for line in last)
+    (target / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
 class RunnersAgent:
     """The agent as the scheduler sees it: files are for the runner, hence the guest's."""
 
-    def __init__(self, agent: AgentChannel) -> None:
-        self._agent = agent
+    def __init__(self, agent: AgentChannel, backend_domain: int) -> None:
+        self._agent, self._backend_domain = agent, backend_domain
 
     def require(self, verb: str, timeout: float = 60.0, payload: bytes | None = None, **arguments: object) -> dict[str, Any]:
         answer = self._agent.require(verb, timeout, payload, **arguments)
-        return answer | {"guest_domid": BACKEND} if verb == "hello" else answer
+        return answer | {"guest_domid": self._backend_domain} if verb == "hello" else answer
 
     def call(self, verb: str, timeout: float = 60.0, payload: bytes | None = None, **arguments: object) -> dict[str, Any]:
         return self._agent.call(verb, timeout, payload, **arguments)
@@ -215,26 +161,53 @@ class RunnersAgent:
 
 
 class BackendMachine:
-    """A machine whose dom0 runs the backend under test; `run` starts the runner in the guest."""
+    """A machine whose domain `backend_domain` runs the backend under test; `run` starts the runner in the guest."""
 
     runner = "/bin/displif-cts-runner"
     agent_socket = GUEST_AGENT
     peer_file = GUEST_PEER_FILE
 
-    def __init__(self, inner: Instance, command: PeerCommand, argv: Sequence[str]) -> None:
-        self._inner = inner
-        self._peer = RemotePeer(inner.agent, command, argv)
-        self.agent = RunnersAgent(inner.agent)
+    def __init__(self, inner: Instance, command: PeerCommand, argv: Sequence[str], backend_domain: int) -> None:
+        self._inner, self._command = inner, command
+        relayed = [f"/carried/bin/{RELAY}", "serve", "--domain", str(backend_domain), "--"]
+        self._peer = RemotePeer(inner.agent, command, argv, relayed if backend_domain != DOM0 else ())
+        self.agent = RunnersAgent(inner.agent, backend_domain)
 
     def start(self) -> None:
         self._domain = int(self._inner.agent.require("hello")["guest_domid"])
+        if self._command.display:
+            self._inner.agent.offer({"screen": self._screen})
         self._peer.start()
+
+    def _screen(self, _arguments: dict[str, str]) -> dict[str, Any]:
+        """What QEMU's display device shows, as a file of dom0; it has one connector."""
+        picture = self._inner.screen()
+        self._inner.agent.put(SCREEN, picture.xrgb)
+        return {"width": picture.width, "height": picture.height, "path": SCREEN, "size": len(picture.xrgb)}
 
     @property
     def stderr(self) -> str:
         return self._inner.stderr
 
+    def processors(self) -> Shares:
+        return self._inner.processors()
+
     def run(self, argv: Sequence[str], on_line: Callable[[bytes], None], timeout: float | Limit) -> int:
+        """The runner, once for each case that `argv` names, before a peer that was started for it. Ends after a case
+        that does not leave the machine as it was found."""
+        limit = timeout if isinstance(timeout, Limit) else Limit(timeout)
+        cases, common = split_cases(argv)
+        status = 0
+        for number, case in enumerate(cases):
+            if number > 0:
+                self._peer.restart()
+            verdicts = VerdictWatch(on_line)
+            status = self._run_alone([*common, "--case", case], verdicts.line, limit)
+            if not verdicts.harmless:
+                break
+        return status
+
+    def _run_alone(self, argv: Sequence[str], on_line: Callable[[bytes], None], limit: Limit) -> int:
         joined = self._inner.agent.submit("guest.sh", command=f"/bin/{RELAY} join", timeout_ms=86_400_000)
         witness = Witness(self._peer, None, on_line)
         forwards = [word for there, here in FORWARDS.items() for word in ("--forward", f"{there}={here}")]
@@ -242,10 +215,35 @@ class BackendMachine:
         wrapped = ["/bin/busybox", "env", f"DISPLIF_CTS_CONTROL_STORE={GUEST_STORE}", *argv]
         serve = [f"/carried/bin/{RELAY}", "serve", "--domain", str(self._domain), *forwards, "--", *wrapped]
         try:
-            return self._inner.run(serve, witness.line, timeout)
+            return self._inner.run(serve, witness.line, limit)
         finally:
             if joined.done() and joined.result(0).get("status") not in (0, None):
                 self._inner.stderr += f" | in the guest: {joined.result(0).get('output', '')[-500:]}"
 
     def kill(self) -> None:
         self._inner.kill()
+
+
+def split_cases(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The ids after each --case, and the other words."""
+    cases, common = [], []
+    words = iter(argv)
+    for word in words:
+        if word == "--case":
+            cases.append(next(words))
+        else:
+            common.append(word)
+    return cases, common
+
+
+class VerdictWatch:
+    """Passes lines on. `harmless`: a verdict has come, after which another case may run in the same machine."""
+
+    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+        self._on_line, self.harmless = on_line, False
+
+    def line(self, raw: bytes) -> None:
+        record = json.loads(raw) if b'"verdict"' in raw else {}
+        if record.get("t") == "verdict":
+            self.harmless = record["verdict"] in ("pass", "warn", "fail", "skip")
+        self._on_line(raw)

@@ -18,7 +18,7 @@ from .cache import Cache, Lock, content_key, file_hash
 from .errors import BedError
 from .images import DISK_BYTES, Ingredients, make_ext2
 from .instance import Instance
-from .machine import CPU, MEMORY_MB, firmware_files, hardware_description, qemu_path
+from .machine import CPU, MEMORY_MB, Shape, firmware_files, hardware_description, qemu_path
 from .packages import Package, PackageStore, Wanted
 from .template import build_booted, build_with_driver, choose_driver, phase
 
@@ -65,6 +65,7 @@ class Bed:
         self._cache = Cache(options.cache_dir)
         self._store = PackageStore(self._cache, options.arch, self._progress)
         self._held: list[Lock] = []
+        self._shape = Shape()
         self._template: Path | None = None
         self._packages: list[Package] = []
 
@@ -92,7 +93,7 @@ class Bed:
             self._driver = choose_driver(
                 [path.absolute() for path in self.options.module], self._ingredients.guest_modules
             )
-        booted_key = content_key([hardware_description(), DISK_BYTES, self._ingredients.description()])
+        booted_key = content_key([hardware_description(self._shape), DISK_BYTES, self._ingredients.description()])
         driver_key = content_key([booted_key, [[m.name, file_hash(m.origin)] for m in self._driver]])
         self._template = self._obtain_template(booted_key, driver_key)
         self.timings["prepare"] = time.monotonic() - start
@@ -117,7 +118,7 @@ class Bed:
         """A machine of one's own (use with `with`). Its logs live as long as it does, or stay in `log_directory`."""
         if self._template is None:
             raise BedError("the bed has not been prepared")
-        return Instance(self._cache, self._template, disk, log_directory)
+        return Instance(self._cache, self._template, disk, log_directory, self._shape)
 
     def make_disk(self, carried_dir: Path) -> Path:
         """The carried set as a disk image, to be mounted read-only at /carried."""
@@ -192,6 +193,7 @@ class Bed:
             library_trees=libraries,
             programs=self.programs,
             paranoid=options.paranoid,
+            shape=self._shape,
         )
 
     def _obtain(self, kind: str, name: str, build: Callable[[Path], None]) -> Path:

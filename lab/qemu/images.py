@@ -11,6 +11,7 @@ from .binaries import ELF, ModuleTree, module_name, needed_libraries, unpack_vml
 from .cache import file_hash
 from .cpio import CpioWriter
 from .errors import BedError
+from .machine import Shape
 
 HERE = Path(__file__).resolve().parent
 INIT_SCRIPTS = {name: HERE / "init" / name for name in ("dom0", "dom0.inittab", "agent-start", "guest")}
@@ -21,13 +22,16 @@ DISK_BYTES = 256 << 20
 # 64 grant frames are 32,768 references: four 3840x2160 buffers.
 GRANT_FRAMES = 64
 # xen-gntalloc stops at 1,024 pages by default.
-GNTALLOC = ("xen_gntalloc", "limit=65536")
+GNTALLOC = {"xen_gntalloc": "limit=65536"}
 
 # ext4 also serves the carried disk's ext2; it wants a crc32c, which Debian builds as a module.
 DOM0_MODULES = [
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs",
     "virtio_pci", "virtio_console", "virtio_blk", "crc32c_generic", "ext4",
 ]  # fmt: skip
+# Of a display device in dom0; no console on it, for the backend under test has it to itself.
+DISPLAY_MODULES = ["bochs"]
+DISPLAY_PARAMETERS = {"drm_kms_helper": "fbdev_emulation=0"}
 # What drivers under test rest on. The driver itself is loaded in the template's second stage.
 GUEST_MODULES = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs", "drm", "drm_kms_helper"]
 GUEST_OPTIONAL_MODULES = ["drm_shmem_helper", "drm_dma_helper", "drm_gem_cma_helper", "vgem"]
@@ -84,6 +88,7 @@ class Ingredients:
     library_trees: list[Path]
     programs: Path
     paranoid: bool = False
+    shape: Shape = Shape()
     _files: dict[str, Path] = field(default_factory=dict)
 
     def program(self, name: str) -> Path:
@@ -104,7 +109,7 @@ class Ingredients:
         return {"files": hashes, "paranoid": self.paranoid}
 
     def dom0_order(self) -> list[str]:
-        return self.dom0_modules.load_order(DOM0_MODULES)
+        return self.dom0_modules.load_order(DOM0_MODULES + (DISPLAY_MODULES if self.shape.display else []))
 
     def guest_order(self) -> list[str]:
         required = self.guest_modules.load_order(GUEST_MODULES)
@@ -215,7 +220,7 @@ def write_guest(parts: Ingredients, target: Path) -> None:
         archive = CpioWriter(out)
         add_common(archive, parts, INIT_SCRIPTS["guest"])
         archive.copy("bin/displif-cts-exerciser", parts.program("displif-cts-exerciser"), 0o755)
-        add_modules(archive, parts.guest_modules, parts.guest_order())
+        add_modules(archive, parts.guest_modules, parts.guest_order(), GNTALLOC)
         for name in parts.stock_driver():
             archive.file(stock_path(name), parts.guest_modules.data(name))
         archive.close()
@@ -235,7 +240,7 @@ def write_dom0(parts: Ingredients, target: Path) -> None:
         archive.copy("etc/inittab", INIT_SCRIPTS["dom0.inittab"], 0o644)
         archive.copy("sbin/displif-cts-agent-start", INIT_SCRIPTS["agent-start"], 0o755)
         archive.copy("bin/displif-cts-agent", parts.program("displif-cts-agent"), 0o755)
-        add_modules(archive, parts.dom0_modules, parts.dom0_order())
+        add_modules(archive, parts.dom0_modules, parts.dom0_order(), GNTALLOC | DISPLAY_PARAMETERS)
         for path, source in parts.dom0_programs().items():
             archive.copy(path, source, 0o755)
         archive.file("etc/xen/xl.conf", XL_CONFIG.encode())
@@ -253,12 +258,11 @@ def add_common(archive: CpioWriter, parts: Ingredients, init: Path) -> None:
     archive.file("etc/group", b"root:x:0:\n")
 
 
-def add_modules(archive: CpioWriter, tree: ModuleTree, order: list[str]) -> None:
+def add_modules(archive: CpioWriter, tree: ModuleTree, order: list[str], parameters: dict[str, str]) -> None:
     lines = []
     for name in order:
         archive.file(f"lib/modules/{name}.ko", tree.data(name))
-        parameters = GNTALLOC[1] if name == GNTALLOC[0] else ""
-        lines.append(f"/lib/modules/{name}.ko {parameters}".rstrip())
+        lines.append(f"/lib/modules/{name}.ko {parameters.get(name, '')}".rstrip())
     archive.file("lib/modules/load-order", ("\n".join(lines) + "\n").encode())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import select
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ from .agent import AgentChannel, Pending
 from .cache import Cache
 from .errors import AgentTimeout, BedError, InstanceDied
 from .limit import Limit
-from .machine import Machine
+from .machine import Machine, Shape
+from .picture import Picture, parse_ppm
 from .processor import Shares, virtual_processors
 
 LONGEST_MS = 86_400_000  # more than any program runs; `timeout` of run() ends it
@@ -27,9 +29,11 @@ class Instance:
     agent_socket = "/run/displif-cts/agent.sock"
     peer_file = "/run/displif-cts/peer.json"
 
-    def __init__(self, cache: Cache, template: Path, disk: Path, log_directory: Path | None = None) -> None:
+    def __init__(self, cache: Cache, template: Path, disk: Path, log_directory: Path | None = None,
+                 shape: Shape = Shape()) -> None:
         self._cache, self._template, self._disk = cache, template, disk
-        self._log_directory = log_directory
+        self._log_directory, self._shape = log_directory, shape
+        self._looking = threading.Lock()
         self._cleanup = ExitStack()
         self._numbers = itertools.count(1)
         self.stderr = ""  # the end of what the last `run` wrote to its standard error
@@ -43,7 +47,9 @@ class Instance:
                 self._log_directory.mkdir(parents=True, exist_ok=True)
             directory = self._log_directory or stack.enter_context(self._cache.temporary("instance"))
             state = self._template / "state"
-            self._machine = Machine(self._template, "ram", self._disk, directory, shared=False, state=state)
+            self._machine = Machine(self._template, "ram", self._disk, directory, shared=False, state=state,
+                                    shape=self._shape)
+            self._directory = directory
             stack.callback(self._machine.close)
             self.timings["spawn"] = time.monotonic() - start
             self.agent = AgentChannel(self._machine.agent_socket)
@@ -75,6 +81,13 @@ class Instance:
     def serial_log(self) -> Path:
         """The console of Xen and dom0 since the restore."""
         return self._machine.serial_log
+
+    def screen(self) -> Picture:
+        """What the display device shows; the machine must have one. Raises BedError."""
+        path = self._directory / "screen.ppm"
+        with self._looking:
+            self._machine.screendump(path)
+            return parse_ppm(path.read_bytes())
 
     def alive(self) -> bool:
         # The channel's end shows first, the process's status a moment later.

@@ -11,6 +11,7 @@ import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from .cache import file_hash
@@ -28,7 +29,7 @@ CPU = "max,smap=off,fsgsbase=off,erms=off,fsrm=off"
 # TCG always, also where /dev/kvm exists: nested PV under KVM is not what the templates are made for.
 HARDWARE = [
     "-machine", "q35,memory-backend=ram", "-cpu", CPU, "-accel", "tcg,thread=multi",
-    "-name", "displif-cts,debug-threads=on", "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+    "-name", "displif-cts,debug-threads=on", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 ]  # fmt: skip
 
 FIRMWARE = ("bios-256k.bin", "multiboot_dma.bin", "multiboot.bin")
@@ -40,6 +41,10 @@ DEVICES = [
     "-device", "virtserialport,bus=ports.0,nr=2,chardev=stream,name=displif-cts.stream",
     "-device", "virtio-blk-pci,drive=carried,addr=4",
 ]  # fmt: skip
+
+# For a backend that displays on a DRM device: QEMU's standard VGA, which the module bochs drives (plain virtio-vga showed
+# black in a PV dom0). Its preferred mode is that of the first connector that a case makes.
+DISPLAY = ["-device", "VGA,addr=5,vgamem_mb=64,xres=1024,yres=768"]
 
 # Mitigations and scrubbing cost seconds under emulation and protect nobody here; 64 frames as in the guest's config.
 XEN_COMMAND_LINE = (
@@ -59,11 +64,22 @@ DOM0_COMMAND_LINE = (
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qemu-spawner")
 
 
-def hardware_description() -> list[object]:
+@dataclass(frozen=True)
+class Shape:
+    """What one machine has and another has not."""
+
+    display: bool = False  # a display device for dom0
+    processors: int = 2  # one for each domain: Xen's null scheduler leaves a further one without
+
+    def arguments(self) -> list[str]:
+        return ["-smp", str(self.processors), *(DISPLAY if self.display else [])]
+
+
+def hardware_description(shape: Shape = Shape()) -> list[object]:
     """What a saved device state depends on, for the template's key."""
     path = qemu_path()
     status = path.stat()
-    return [HARDWARE, DEVICES, XEN_COMMAND_LINE, DOM0_COMMAND_LINE, str(path), status.st_size, status.st_mtime_ns]
+    return [HARDWARE, DEVICES, shape.arguments(), XEN_COMMAND_LINE, DOM0_COMMAND_LINE, str(path), status.st_size, status.st_mtime_ns]
 
 
 def qemu_path() -> Path:
@@ -96,7 +112,9 @@ class Machine:
         shared: bool,
         boot: bool = False,
         state: Path | None = None,
+        shape: Shape = Shape(),
     ) -> None:
+        self._shape = shape
         self.serial_log = log_directory / "serial.log"
         self.qemu_log = log_directory / "qemu.log"
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
@@ -139,7 +157,7 @@ class Machine:
             "-chardev", f"socket,id=control,fd={control}", "-mon", "chardev=control,mode=control",
             "-chardev", f"socket,id=agent,fd={agent}", "-chardev", f"socket,id=stream,fd={stream}",
             "-drive", f"if=none,id=carried,format=raw,readonly=on,file={escaped}",
-            *DEVICES,
+            *DEVICES, *self._shape.arguments(),
         ]  # fmt: skip
 
     def _spawn(self, arguments: list[str], directory: Path, fds: list[int]) -> subprocess.Popen[bytes]:
@@ -168,6 +186,10 @@ class Machine:
         """RAM is a file of its own: without it the device state is 350 KB."""
         capability = {"capability": "x-ignore-shared", "state": True}
         self.qmp.command("migrate-set-capabilities", capabilities=[capability])
+
+    def screendump(self, path: Path) -> None:
+        """What the display device shows, as a PPM."""
+        self.qmp.command("screendump", filename=str(path))
 
     def alive(self) -> bool:
         return self.process.poll() is None

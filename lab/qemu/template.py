@@ -65,7 +65,7 @@ def build_booted(parts: Ingredients, target: Path, progress: Progress, timings: 
     with phase("build dom0 and guest images", progress, timings):
         build_images(parts, work)
     with phase("boot Xen, dom0 and the guest", progress, timings):
-        machine = Machine(work, "new/ram", work / "disk", target, shared=True, boot=True)
+        machine = Machine(work, "new/ram", work / "disk", target, shared=True, boot=True, shape=parts.shape)
         with running(machine, work) as agent:
             hello = wait_connected(agent, machine)
             facts = {

@@ -10,8 +10,10 @@ import pytest
 
 from lab.peer_command import PeerCommand
 from lab.qemu import BedOptions
-from lab.qemu.backend import BackendBed, RemotePeer, RunnersAgent, collect_peer, find_program, peer_argv
+from lab.qemu.backend import BackendBed, RunnersAgent, split_cases
 from lab.qemu.errors import BedError
+from lab.qemu.picture import parse_ppm
+from lab.qemu.remote_peer import RemotePeer, collect_peer, find_program, peer_argv
 
 
 def test_a_program_of_the_carried_set_stays_where_it_is(tmp_path: Path) -> None:
@@ -65,7 +67,7 @@ class Dom0:
             return {"ok": True, "data": base64.b64encode(piece).decode(), "size": len(self.output)}
         if verb == "wait":
             return {"ok": True, "exited": self.end is not None, **(self.end or {})}
-        return {"ok": True, "guest_domid": 3}
+        return {"ok": True, "guest_domid": 3, "pid": 77}
 
     require = call
 
@@ -105,12 +107,29 @@ def test_a_flood_is_kept_at_its_ends() -> None:
     assert said.startswith("first") and said.endswith("last") and "octets left out" in said and len(said) < 200_000
 
 
-def test_the_runners_files_go_to_the_guest_and_its_peer_is_dom0() -> None:
+def test_the_runners_files_go_to_the_guest_and_its_peer_is_in_the_backends_domain() -> None:
     dom0 = Dom0(b"")
-    agent = RunnersAgent(dom0)  # type: ignore[arg-type]
+    agent = RunnersAgent(dom0, 5)  # type: ignore[arg-type]
     agent.put("/run/peer.json", b"{}")
     assert dom0.puts == [(("/run/peer.json", b"{}", 0o644), {"guest": True})]
-    assert agent.require("hello")["guest_domid"] == 0
+    assert agent.require("hello")["guest_domid"] == 5
+
+
+def test_each_case_has_a_runner_of_its_own() -> None:
+    assert split_cases(["runner", "--case", "b.a", "--seed", "1", "--case", "b.c"]) == (["b.a", "b.c"], ["runner", "--seed", "1"])
+
+
+def test_a_display_and_a_driver_domain_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(BedError, match="the display device is dom0's"):
+        BackendBed(BedOptions(), tmp_path, command=PeerCommand(["theirs"], display=True), carried=tmp_path, driver_domain=True)
+
+
+def test_a_screen_dump_becomes_pixels() -> None:
+    picture = parse_ppm(b"P6\n2 1\n255\n" + bytes([1, 2, 3, 4, 5, 6]))
+    assert (picture.width, picture.height, picture.xrgb) == (2, 1, bytes([3, 2, 1, 0, 6, 5, 4, 0]))
+    for broken in (b"", b"P5\n2 1\n255\n......", b"P6\n2 1\n255\n....."):
+        with pytest.raises(BedError, match="screen dump"):
+            parse_ppm(broken)
 
 
 def test_a_compositor_is_refused_before_anything_boots(tmp_path: Path) -> None:
