@@ -205,7 +205,8 @@ BACKEND_CASE(Shown, {.id = "backend.set-config.shown",
                               "pixel for pixel.",
                      .requirements = of(req::set_config_framebuffer_shown)}) {
   SKIP_IF(lacks_screen());
-  FakeFrontend& frontend = connect();
+  // Every pixel crosses the agent's line: a small mode that every display has.
+  FakeFrontend& frontend = connect({.connectors = {connector_of(640, 480, 0)}});
   const Resolution size = frontend.connectors().at(0);
   for (std::uint32_t round = 1; round <= 2; ++round) {
     BufferSpec spec;
@@ -233,7 +234,8 @@ BACKEND_CASE(Hidden, {.id = "backend.set-config.hidden",
                       .title = "After a reset the picture is no longer on the screen.",
                       .requirements = of(req::set_config_reset_hides)}) {
   SKIP_IF(lacks_screen());
-  FakeFrontend& frontend = connect();
+  // Every pixel crosses the agent's line: a small mode that every display has.
+  FakeFrontend& frontend = connect({.connectors = {connector_of(640, 480, 0)}});
   const Resolution size = frontend.connectors().at(0);
   BufferSpec spec;
   spec.width = size.width;

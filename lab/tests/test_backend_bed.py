@@ -16,9 +16,9 @@ from reports.model import read_run
 pytestmark = pytest.mark.bed
 
 DISPL_BE = os.environ.get("DISPLIF_DISPL_BE")
-# One of each kind: an operation, its refusal, the bus, a death, a screen, an attack on memory.
+# An operation, its refusal, the bus, what is odd on a ring.
 CASES = ["backend.dbuf-create.several", "backend.dbuf-create.zero-cookie", "backend.bus.removal.connected",
-         "backend.set-config.shown", "backend.pg-flip.shown", "backend.transport.odd.ring-start"]
+         "backend.transport.odd.ring-start"]
 
 
 def run(folder: Path, *words: str, cases: list[str] = CASES) -> dict[str, Any]:
@@ -43,15 +43,16 @@ def test_a_few_cases_have_loopbacks_verdicts(tmp_path: Path) -> None:
     real, loopback = run(tmp_path / "real", "--bed", "qemu"), run(tmp_path / "loopback", "--bed", "loopback")
     assert verdicts(real) == verdicts(loopback) == dict.fromkeys(CASES, "pass")
     assert real[""] == 0
-    picture = tmp_path / "real" / "artifacts" / "backend.set-config.shown" / "screen.png"
-    assert picture.read_bytes().startswith(b"\x89PNG")
     assert machine_of(tmp_path / "real", "env")["backend_domain"] == "dom0"
 
 
 @pytest.mark.full
 def test_the_whole_suite_has_loopbacks_verdicts(tmp_path: Path) -> None:
     real, loopback = run(tmp_path / "real", "--bed", "qemu", cases=[]), run(tmp_path / "loopback", "--bed", "loopback", cases=[])
-    assert verdicts(real) == verdicts(loopback)
+    # The suite's own backend has no device there, and a screen as large as an answer of its own costs seconds.
+    seen = {name: verdict for name, verdict in verdicts(real).items() if verdict != "skip"}
+    assert set(verdicts(loopback)) - set(seen) == {"backend.set-config.shown", "backend.set-config.hidden", "backend.pg-flip.shown"}
+    assert seen.items() <= verdicts(loopback).items()
     assert len(verdicts(real)) > 400
 
 
@@ -67,4 +68,4 @@ def test_displ_be_shows_what_was_drawn(tmp_path: Path) -> None:
     cases = ["backend.set-config.shown", "backend.dbuf-create.several"]
     real = run(tmp_path, "--bed", "qemu", "--peer", "displ-be-drm", cases=cases)
     assert verdicts(real) == dict.fromkeys(cases, "pass")
-    assert (tmp_path / "artifacts" / cases[0] / "screen.png").is_file()
+    assert (tmp_path / "artifacts" / cases[0] / "screen.png").read_bytes().startswith(b"\x89PNG")
