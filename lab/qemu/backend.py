@@ -16,7 +16,7 @@ from typing import Any
 from lab.peer_command import PeerCommand
 from lab.witness import Witness
 
-from . import driver_domain
+from . import display, driver_domain
 from .agent import AgentChannel
 from .bed import Bed
 from .cache import content_key, file_hash
@@ -62,7 +62,8 @@ class BackendBed(Bed):
         guest = self._with_libraries([self._carried / "bin" / name for name in GUEST_PROGRAMS])
         driver = self._driver_content() if self._driver_domain else {}
         described = [{name: file_hash(path) for name, path in content.items()} for content in (guest, driver)]
-        key = content_key([booted_key, described, driver_domain.description() if driver else None])
+        ready = file_hash(Path(display.__file__)) if self._shape.display else None
+        key = content_key([booted_key, described, driver_domain.description() if driver else None, ready])
 
         def boot(target: Path) -> None:
             build_booted(self._ingredients, target, self._progress, self.timings)
@@ -135,6 +136,8 @@ def build_furnished(base: Path, parts: Ingredients, guest: dict[str, Path], driv
         agent.require("guest.sh", command="mkdir -p " + " ".join(f"/{folder}" for folder in folders))
         for name, path in guest.items():
             agent.put(f"/{name}", path.read_bytes(), 0o755, guest=True, timeout=300)
+        if parts.shape.display:
+            display.occupy_beginning(agent, parts.program("displif-cts-exerciser"))
         if driver:
             agent.put(f"/tmp/{RELAY}", driver[f"bin/{RELAY}"].read_bytes(), 0o755)
             facts["backend_domain"] = driver_domain.create(agent, f"/tmp/{RELAY}")
