@@ -51,7 +51,7 @@ def machines_of(folder: Path) -> list[tuple[str, list[str]]]:
 
 def test_cases_share_a_machine_as_long_as_they_leave_it_clean(tmp_path: Path) -> None:
     bed = fakes.FakeBed(lambda case: fakes.bad(case) if case == B else fakes.good(case))
-    judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)), size=3)
+    judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)), workers=1, size=3)
     assert bed.started == [A, B, C] and len(bed.machines) == 2
     assert machines_of(tmp_path) == [(A, []), (B, [A]), (C, [])]
     assert [r.verdict for r in judged.results] == ["pass", "fail", "pass"]
@@ -83,7 +83,7 @@ def test_a_machine_that_ends_under_a_case_takes_no_other_along(tmp_path: Path, t
         return [fakes.begin(case), trouble] if case == B else fakes.good(case)
 
     bed = fakes.FakeBed(script)
-    judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)), size=3)
+    judged = recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(A, B, C)), workers=1, size=3)
     assert [r.verdict for r in judged.results] == ["pass", "infra-error", "pass"]
     assert bed.started == [A, B, C] and len(bed.machines) == 2
 
@@ -97,7 +97,7 @@ def test_a_machine_that_ends_between_cases_is_nobodys_fault(tmp_path: Path) -> N
             return [fakes.die]
         return fakes.good(case)
 
-    judged = recorded(tmp_path, fakes.FakeBed(script), fakes.whole_plan(fakes.suite(A, B, C)), size=3)
+    judged = recorded(tmp_path, fakes.FakeBed(script), fakes.whole_plan(fakes.suite(A, B, C)), workers=1, size=3)
     assert ended and [r.verdict for r in judged.results] == ["pass"] * 3
 
 
