@@ -37,6 +37,8 @@ FakeBackend::~FakeBackend() = default;
 
 // --- life ----------------------------------------------------------------------------------------
 
+bool FakeBackend::turn(std::chrono::milliseconds most) { return service_->turn(most); }
+
 void FakeBackend::create_device(const std::function<void(bus::DeviceConfig&)>& change) {
   service_->run([&] { service_->create_device(change); });
 }

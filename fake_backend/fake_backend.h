@@ -72,6 +72,8 @@ struct Options {
   // Requests that lie in a ring unannounced for this long are served all the same, and recorded as
   // unnotified, so that a lost notification is a finding and not a stall.
   std::chrono::milliseconds unnotified_after{250};
+  // false: no thread of its own; whoever has made the fake turns it, by turn().
+  bool own_thread = true;
   // Our own domain, where XenStore cannot tell it.
   std::optional<xen::DomId> backend;
   // The model's limits; connectors, EDID, be_alloc and protocol in it are overwritten.
@@ -163,6 +165,9 @@ class FakeBackend {
   // Switches whether frontend states are acted on (connect, tear down, recover). On by default.
   void follow_frontend(bool follow);
   bool serving() const;
+  // Without a thread of its own: one turn of the service, after at most `most` of waiting for
+  // something to do. True: there is more to do at once.
+  bool turn(std::chrono::milliseconds most);
 
   // --- faults ----------------------------------------------------------------------------------
 

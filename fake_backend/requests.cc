@@ -167,8 +167,9 @@ Link& FakeBackend::Service::link(std::size_t connector) {
 
 void FakeBackend::Service::record_index(std::size_t connector, Direction direction,
                                         std::string_view name, std::uint32_t value) {
-  recorder_.message(Kind::index, direction,
-                    Json{{"connector", connector}, {"name", name}, {"value", value}});
+  recorder_.message(Kind::index, direction, {}, [&] {
+    return Json{{"connector", connector}, {"name", name}, {"value", value}};
+  });
 }
 
 void FakeBackend::Service::read_confirmations(std::size_t connector) {
@@ -191,11 +192,12 @@ void FakeBackend::Service::drain_ports() {
       if (!request && link.evt_port.port() != *port) continue;
       channels_->unmask(*port);
       const std::uint64_t count = request ? ++link.req_notifications : ++link.evt_notifications;
-      recorder_.message(Kind::index, Direction::front_to_back,
-                        Json{{"connector", i},
-                             {"what", "notification"},
-                             {"channel", request ? "req" : "evt"},
-                             {"count", count}});
+      recorder_.message(Kind::index, Direction::front_to_back, {}, [&] {
+        return Json{{"connector", i},
+                    {"what", "notification"},
+                    {"channel", request ? "req" : "evt"},
+                    {"count", count}};
+      });
       if (!request || link.ring.unconsumed() == 0) ++idle_notifications_;
       if (idle_notifications_ > 50) meet(Situation::notifications);
       if (request) {
@@ -312,9 +314,11 @@ std::size_t FakeBackend::Service::journal_request(std::size_t connector, std::ui
     number = received.number = journal.requests.size();
     journal.requests.push_back(received);
   }
-  Json fields{{"connector", connector}, {"index", index}, {"notified", notified}};
-  fields.update(displif::describe(received.request, protocol));
-  recorder_.message(Kind::request, Direction::front_to_back, packet, std::move(fields));
+  recorder_.message(Kind::request, Direction::front_to_back, packet, [&] {
+    Json fields{{"connector", connector}, {"index", index}, {"notified", notified}};
+    fields.update(displif::describe(received.request, protocol));
+    return fields;
+  });
   journal.changed.notify_all();
   return number;
 }
@@ -450,7 +454,8 @@ void FakeBackend::Service::create_buffer(const DisplayBuffer& buffer, Answer& an
   displif::Directory walked;
   const Outcome outcome = buffers_->create(
       buffer, writable ? xen::Access::read_write : xen::Access::read_only, faults, walked);
-  recorder_.message(Kind::index, Direction::front_to_back, directory_fields(buffer.cookie, walked));
+  recorder_.message(Kind::index, Direction::front_to_back, {},
+                    [&] { return directory_fields(buffer.cookie, walked); });
   update([&](Journal& j) { j.directories.insert_or_assign(buffer.cookie, std::move(walked)); });
   if (outcome.ok()) return;
   meet(Situation::directory);
@@ -578,10 +583,12 @@ void FakeBackend::Service::put_response(std::size_t connector, const displif::Pa
   sent.ring_index = to.ring.rsp_prod_pvt();
   sent.response = displif::decode_response(packet);
   sent.ns = trace::now_ns();
-  Json fields{{"connector", connector}, {"index", sent.ring_index}};
-  fields.update(displif::describe(sent.response));
-  if (!reason.empty()) fields["reason"] = reason;
-  recorder_.message(Kind::response, Direction::back_to_front, packet, std::move(fields));
+  recorder_.message(Kind::response, Direction::back_to_front, packet, [&] {
+    Json fields{{"connector", connector}, {"index", sent.ring_index}};
+    fields.update(displif::describe(sent.response));
+    if (!reason.empty()) fields["reason"] = reason;
+    return fields;
+  });
   const displif::Packet request = to.ring.shared().read_slot(sent.ring_index);
   to.ring.put_response(packet);
   if (sent.ring_index >= to.ring.size() &&
@@ -701,9 +708,11 @@ void FakeBackend::Service::put_event(std::size_t connector, const displif::Packe
   sent.page_index = to.events.in_prod_pvt();
   sent.event = displif::decode_event(packet);
   sent.ns = trace::now_ns();
-  Json fields{{"connector", connector}, {"index", sent.page_index}};
-  fields.update(displif::describe(sent.event));
-  recorder_.message(Kind::event, Direction::back_to_front, packet, std::move(fields));
+  recorder_.message(Kind::event, Direction::back_to_front, packet, [&] {
+    Json fields{{"connector", connector}, {"index", sent.page_index}};
+    fields.update(displif::describe(sent.event));
+    return fields;
+  });
   // A frontend need not confirm (displif.h, "Back to front events delivery"): never wait for room.
   const displif::Packet before = to.events.shared().read_slot(sent.page_index);
   const bool stops = strikes(&BackendFaults::stops_when_unconfirmed, "stops-when-unconfirmed");

@@ -67,12 +67,16 @@ FakeBackend::Service::Service(xen::DomId frontend, std::uint16_t device, Options
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (wake_fd_ < 0) throw xen::Error("eventfd", "the service's wake-up", errno);
   journal.transports.resize(options_.connectors.size());
-  thread_ = std::thread([this] { loop(); });
+  if (options_.own_thread) thread_ = std::thread([this] { loop(); });
 }
 
 FakeBackend::Service::~Service() {
-  post([this] { quit_ = true; });
-  thread_.join();
+  if (thread_.joinable()) {
+    post([this] { quit_ = true; });
+    thread_.join();
+  } else {
+    end();
+  }
   close(wake_fd_);
 }
 
@@ -105,11 +109,24 @@ bool FakeBackend::Service::run_commands() {
 void FakeBackend::Service::loop() {
   while (run_commands()) {
     try {
-      step();
+      step(std::chrono::minutes(1));
     } catch (const std::exception& error) {
       fail(error.what());
     }
   }
+  end();
+}
+
+bool FakeBackend::Service::turn(std::chrono::milliseconds most) {
+  try {
+    step(most);
+  } catch (const std::exception& error) {
+    fail(error.what());
+  }
+  return std::ranges::any_of(links_, &Link::work);
+}
+
+void FakeBackend::Service::end() {
   try {
     vanish();
     if (buffers_) buffers_->release_kept();
@@ -138,7 +155,7 @@ int FakeBackend::Service::wait_ms() const {
   return xen::poll_timeout(until);
 }
 
-void FakeBackend::Service::step() {
+void FakeBackend::Service::step(std::chrono::milliseconds most) {
   if (Breakdown::happened()) {  // commands are still taken
     pollfd wake{wake_fd_, POLLIN, 0};
     [[maybe_unused]] const int woken = poll(&wake, 1, 100);
@@ -150,7 +167,8 @@ void FakeBackend::Service::step() {
   fds[0] = {wake_fd_, POLLIN, 0};
   fds[1] = {store_ && frontend_watch_ ? store_->fd() : -1, POLLIN, 0};
   fds[2] = {channels_ ? channels_->fd() : -1, POLLIN, 0};
-  if (poll(fds.data(), fds.size(), wait_ms()) < 0 && errno != EINTR) {
+  if (poll(fds.data(), fds.size(), std::min(wait_ms(), static_cast<int>(most.count()))) < 0 &&
+      errno != EINTR) {
     throw xen::Error("poll", "the service's descriptors", errno);
   }
   std::uint64_t count = 0;

@@ -36,7 +36,7 @@ class FakeBackend::Service {
   // Runs `task` on the service thread and returns what it returns; exceptions pass through.
   template <class Task>
   auto run(Task&& task) -> decltype(task()) {
-    if (std::this_thread::get_id() == thread_.get_id()) return task();
+    if (!thread_.joinable() || std::this_thread::get_id() == thread_.get_id()) return task();
     std::packaged_task<decltype(task())()> packaged(std::forward<Task>(task));
     auto result = packaged.get_future();
     post([&packaged] { packaged(); });
@@ -54,6 +54,7 @@ class FakeBackend::Service {
   void shut_down();
   void write_state(std::string_view text);
   Link& link(std::size_t connector);  // throws std::logic_error when not connected
+  bool turn(std::chrono::milliseconds most);
   bool has_links() const { return !links_.empty(); }
   Buffers* buffers() { return buffers_ ? &*buffers_ : nullptr; }
   // Puts a packet as it is; with its record and journal entry.
@@ -84,8 +85,9 @@ class FakeBackend::Service {
   // --- the thread
   void post(std::function<void()> task);
   void loop();
+  void end();
   bool run_commands();  // false: quit
-  void step();
+  void step(std::chrono::milliseconds most);
   int wait_ms() const;
   void fail(const std::string& reason);
   void drop_everything();

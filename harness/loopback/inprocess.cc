@@ -18,6 +18,7 @@ namespace displif_cts::loopback {
 namespace {
 
 std::atomic<Host*> the_host;
+std::atomic<void (*)()> before_call;
 std::atomic<DomainId> default_domain;
 client::Locator by_environment;
 thread_local int thread_domain = -1;
@@ -34,6 +35,7 @@ class DirectChannel : public client::Channel {
   }
 
   bool exchange(Message request, Message& answer) override {
+    if (void (*const hook)() = before_call.load(); hook != nullptr) hook();
     answer = host_.call(caller_, std::move(request));
     return true;
   }
@@ -60,7 +62,12 @@ InProcess::InProcess(Host& host, xen::DomId domain) {
   if (by_environment == nullptr) by_environment = std::exchange(client::locator, in_this_process);
 }
 
-InProcess::~InProcess() { the_host = nullptr; }
+InProcess::~InProcess() {
+  before_call = nullptr;
+  the_host = nullptr;
+}
+
+void InProcess::before_calls(void (*hook)()) { before_call = hook; }
 
 ThreadDomain::ThreadDomain(xen::DomId domain)
     : before_(std::exchange(thread_domain, xen::raw(domain))) {}

@@ -15,6 +15,9 @@ class InProcess {
   // `domain`: of threads without a ThreadDomain.
   explicit InProcess(Host& host, xen::DomId domain = xen::DomId{0});
   ~InProcess();
+  // `hook` runs before each call that a handle of this process makes, on the calling thread: what
+  // happens in the middle of a peer's work. nullptr: no more.
+  static void before_calls(void (*hook)());
   InProcess(const InProcess&) = delete;
   InProcess& operator=(const InProcess&) = delete;
 };

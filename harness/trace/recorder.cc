@@ -68,10 +68,11 @@ std::string base64(std::span<const std::byte> bytes) {
 }
 
 Recorder::Recorder(Sink sink, std::string case_id)
-    : sink_(std::move(sink)), case_id_(std::move(case_id)) {}
+    : heard_(static_cast<bool>(sink)), sink_(std::move(sink)), case_id_(std::move(case_id)) {}
 
 void Recorder::message(Kind kind, Direction direction, std::span<const std::byte> raw,
                        Json fields) {
+  if (!heard_) return;
   const std::lock_guard lock(mutex_);
   const std::uint64_t ns = now_ns();
   const Message seen{kind, direction, ns, raw, fields};
@@ -122,9 +123,11 @@ void Recorder::record(std::string_view type, Json body) {
 void Recorder::observe(std::function<void(const Message&)> observer) {
   const std::lock_guard lock(mutex_);
   observers_.push_back(std::move(observer));
+  heard_ = true;
 }
 
 void Recorder::emit(std::string_view type, Json body) {
+  if (!sink_) return;
   Json record{{"v", 1}, {"t", type}};
   record["ns"] = body.contains("ns") ? body["ns"] : Json(now_ns());
   if (body.contains("case")) {

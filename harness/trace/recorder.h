@@ -3,6 +3,8 @@
 // recorded.
 #pragma once
 
+#include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -45,13 +47,18 @@ using Sink = std::function<void(const Json& record)>;
 // recorder's lock, and must not call it again.
 class Recorder {
  public:
-  // `case_id` goes into every record; empty outside a case.
+  // `case_id` goes into every record; empty outside a case. No sink: nothing is recorded.
   explicit Recorder(Sink sink, std::string case_id = {});
 
   // Messages and checks share one order: what a check is about stands before it.
   void message(Kind kind, Direction direction, std::span<const std::byte> raw, Json fields);
   void message(Kind kind, Direction direction, Json fields) {
     message(kind, direction, {}, std::move(fields));
+  }
+  // The same, where the fields cost more than asking whether anybody wants them.
+  template <std::invocable Fields>
+  void message(Kind kind, Direction direction, std::span<const std::byte> raw, Fields&& fields) {
+    if (heard_) message(kind, direction, raw, Json(fields()));
   }
   // A line of the suite's own about what it does now ("guest: page-flip fb1").
   void log(std::string text);
@@ -80,6 +87,7 @@ class Recorder {
  private:
   void emit(std::string_view type, Json body);  // with mutex_ held
 
+  std::atomic<bool> heard_;  // somebody wants what is recorded
   std::mutex mutex_;
   Sink sink_;
   std::string case_id_;
