@@ -13,8 +13,12 @@ constexpr std::string_view kIndices[] = {"req-prod",  "req-event", "rsp-prod",
 constexpr std::string_view kPages[] = {"ring", "event-page"};
 constexpr std::string_view kGrefs[] = {"valid",     "zero",    "directory", "revoked",
                                        "duplicate", "foreign", "absolute"};
-constexpr std::string_view kNodes[] = {"resolution", "be-alloc",   "versions", "backend-state",
-                                       "unique-id",  "backend-id", "edid",     "connector"};
+constexpr std::string_view kNodes[] = {
+    "resolution",   "be-alloc",          "versions",     "backend-state",
+    "unique-id",    "backend-id",        "edid",         "connector",
+    "req-ring-ref", "req-event-channel", "evt-ring-ref", "evt-event-channel",
+    "version",      "frontend-state"};
+static_assert(std::size(kNodes) == kNodeNames);
 constexpr std::string_view kCalls[] = {
     "open",        "close",         "create",     "destroy",        "attach",
     "detach",      "configure",     "off",        "flip",           "probe",
@@ -126,23 +130,24 @@ constexpr Field kRequest[] = {kConnector,
                               kNotify};
 
 constexpr unsigned kBoth = kBackendAttacks | kFrontendAttacks;
+constexpr unsigned kBuses = kBackendAttacks | kFrontendBus;
 constexpr KindSpec kSpecs[kKinds] = {
-    {Kind::bus, "bus", kBoth, kBus, {}},
+    {Kind::bus, "bus", kBuses, kBus, {}},
     {Kind::response, "response", kBackendAttacks, kResponse, {}},
     {Kind::event, "event", kBackendAttacks, kEvent, {}},
     {Kind::index, "index", kBoth, kIndex, {}},
     {Kind::poke, "poke", kBoth, kPoke, {}},
     {Kind::directory, "directory", kBoth, kDirectory, {}},
-    {Kind::store, "store", kBoth, kStore, "value"},
+    {Kind::store, "store", kBuses, kStore, "value"},
     {Kind::edid, "edid", kEdids, kEdid, "octets"},
     {Kind::time, "time", kWorld, kTime, {}},
     {Kind::interleave, "interleave", kWorld, kInterleave, {}},
     {Kind::serve, "serve", kBackendAttacks, kServe, {}},
     {Kind::fault, "fault", kNamedFaults, kFault, "name"},
     {Kind::client, "client", kGuestPrograms, kClient, {}},
-    {Kind::fail, "fail", kWorld | kGuestPrograms, kFail, {}},
+    {Kind::fail, "fail", kGuestPrograms, kFail, {}},
     {Kind::device, "device", kGuestPrograms, kDeviceFields, {}},
-    {Kind::hold, "hold", kBoth, kHold, {}},
+    {Kind::hold, "hold", kBackendAttacks, kHold, {}},
     {Kind::request, "request", kFrontendAttacks, kRequest, {}},
 };
 

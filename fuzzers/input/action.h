@@ -43,6 +43,7 @@ enum Role : unsigned {
   kWorld = 8,
   kEdids = 16,        // somebody reads EDIDs
   kNamedFaults = 32,  // a fake takes part, whose faults have names
+  kFrontendBus = 64,  // the frontend also makes and breaks connections
 };
 
 // Where a field's interesting values come from; see values.h.
@@ -215,7 +216,15 @@ enum class NodeName : std::uint8_t {
   backend_id,
   edid,
   connector,
+  // a frontend's
+  req_ring_ref,
+  req_event_channel,
+  evt_ring_ref,
+  evt_event_channel,
+  version,
+  frontend_state,
 };
+inline constexpr std::size_t kNodeNames = 14;
 enum class FailKind : std::uint8_t { memory, grants, channels, store, conflict, drm };
 enum class DeviceEvent : std::uint8_t { remove, probe, module };
 enum class HoldKind : std::uint8_t { buffer, directory, ring };

@@ -84,7 +84,7 @@ constexpr Idiom kIdioms[] = {
     {"backend.omission.mapping-kept-after-close", kB, "hold what=ring\nbus state=closed\n"},
 
     // Requests of a frontend that attacks a backend.
-    {"connect", kFrontendAttacks, "bus state=initialised\nbus state=connected\n"},
+    {"connect", kFrontendAttacks | kFrontendBus, "bus state=initialised\nbus state=connected\n"},
     {"buffer", kFrontendAttacks,
      "request\nrequest operation=fb-attach\nrequest operation=set-config\nrequest "
      "operation=pg-flip\n"},
@@ -98,7 +98,20 @@ constexpr Idiom kIdioms[] = {
     {"frontend.deviation.duplicate-fb-cookie", kFrontendAttacks,
      "request\nrequest operation=fb-attach\nrequest operation=fb-attach\n"},
     {"frontend.deviation.index-beyond", kFrontendAttacks, "index which=req-prod value=33\n"},
-    {"again", kFrontendAttacks,
+    {"frontend.deviation.zero-dbuf-cookie", kFrontendAttacks, "request dbuf=0\n"},
+    {"frontend.deviation.unknown-flags", kFrontendAttacks, "request flags=2\n"},
+    {"frontend.deviation.unknown-operation", kFrontendAttacks, "request operation=1\n"},
+    {"be-alloc", kFrontendAttacks, "request flags=1\nrequest operation=dbuf-destroy\n"},
+    {"allocation-unwritable", kFrontendAttacks, "request flags=1 gref=3\n"},
+    {"directory", kFrontendAttacks, "directory gref=zero\nrequest\n"},
+    {"directory-link", kFrontendAttacks,
+     "directory entry=65535 gref=directory\nrequest width=1024 height=1024\n"},
+    {"directory-moves", kFrontendAttacks,
+     "interleave points=1\nrequest\ndirectory gref=revoked count=8\ntime\n"},
+    {"flips", kFrontendAttacks,
+     "request operation=pg-flip\nrequest operation=pg-flip\ntime\nindex which=in-cons\n"},
+    {"pushed-late", kFrontendAttacks, "request push=0 notify=0\nrequest push=2\n"},
+    {"again", kFrontendAttacks | kFrontendBus,
      "bus state=closing\nbus state=closed\nbus state=initialising\nbus state=initialised\nbus "
      "state=connected\n"},
 };

@@ -13,11 +13,13 @@ unsigned target_roles() { return kBackendAttacks | kGuestPrograms | kWorld; }
 
 }  // namespace displif_cts::fuzz
 
-// The quarantine of freed memory as small as one execution needs it: it is the cache that counts.
+// The quarantine of freed memory as small as one execution needs it, and short stacks of
+// allocations: it is the cache that counts. `fuzz triage` replays with long ones.
 extern "C" const char* __asan_default_options() {
-  return "detect_leaks=0:quarantine_size_mb=4:thread_local_quarantine_size_kb=256:malloc_context_"
-         "size=12:"
-         "detect_stack_use_after_return=0:allocator_may_return_null=1:handle_abort=1";
+  return "detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_"
+         "size=2:"
+         "max_malloc_fill_size=0:check_printf=0:detect_stack_use_after_return=0:allocator_may_return_null=1:"
+         "handle_abort=1";
 }
 extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; }
 

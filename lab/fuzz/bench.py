@@ -13,6 +13,7 @@ from lab.progress import Progress
 from .builds import Built, build_target
 from .corpus import load
 from .engine import environment
+from .sockets import sockets_folder
 from .targets import EMPTY, TARGETS, Target
 
 AT_LEAST = 2.0  # seconds of processor time that one measurement takes
@@ -51,10 +52,11 @@ def _actions(target: Target) -> list[int]:
 
 def _seconds(built: Built, files: list[Path], runs: int) -> float:
     """Processor time of a process that executes each input `runs` times."""
-    child = subprocess.Popen([str(built.program), f"-runs={runs}", *map(str, files)], stdin=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment("all"))
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    with sockets_folder() as sockets:
+        child = subprocess.Popen([str(built.program), f"-runs={runs}", *map(str, files)], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment("all") | sockets)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise Stop(INFRASTRUCTURE, f"{built.program.name} does not replay its corpus (status {child.returncode})",
                    f"./displif-cts fuzz {built.target.name} --runs 1")

@@ -58,22 +58,28 @@ def _overlaid(stock: Path, given: Path) -> Path:
     return folder
 
 
+def driver_settings(progress: Progress, driver_source: Path | None) -> list[str]:
+    """For CMake: the tree that the shim takes its headers from, which does not change, and the driver's."""
+    source = _driver_source(progress)
+    driver = source if driver_source is None else _overlaid(source, driver_source)
+    return [f"-DDISPLIF_CTS_LINUX_SOURCE={source}", f"-DDISPLIF_CTS_LINUX_DRIVER={driver}"]
+
+
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def build_target(target: Target, progress: Progress, preset: str = "fuzz", driver_source: Path | None = None) -> Built:
-    """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's."""
+def build_target(target: Target, progress: Progress, preset: str = "fuzz", driver_source: Path | None = None,
+                 peer: Path | None = None) -> Built:
+    """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's. `peer`: a folder with files of
+    our own backend that take the places of the tree's."""
     if not shutil.which(COMPILER):
         raise Stop(INFRASTRUCTURE, f"{COMPILER} is not installed: the fuzz targets are built with clang",
                    "sudo apt-get install --no-install-recommends clang-14 libclang-rt-14-dev llvm-14")
     if shutil.disk_usage(ROOT).free < NEED:
         raise Stop(INFRASTRUCTURE, f"no space to build in {ROOT}", "free some, or move the tree")
-    source = _driver_source(progress)
-    if driver_source is not None:
-        source = _overlaid(source, driver_source)
-    settings = [f"-DDISPLIF_CTS_LINUX_SOURCE={source}"]
+    settings = [*driver_settings(progress, driver_source), f"-DDISPLIF_CTS_FUZZ_PEER={peer or ''}"]
     with progress.phase("build", f"{target.program}, preset {preset}"):
         folder = build_configured(preset, [target.program, INPUT_TOOL], settings)
     return Built(folder, target)

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 from lab.build import ROOT
@@ -14,10 +16,12 @@ from .corpus import load, save
 from .coverage import report
 from .engine import Fuzzing, Settings, Totals
 from .known import known_findings, mask_of
+from .planted import run_planted
 from .targets import TARGETS, Target, find_target
 from .triage import triage
 
 MAX_JOBS = 64
+PLANTED_SECONDS = 60.0  # that one planted defect is looked for
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,6 +32,11 @@ def main(arguments: argparse.Namespace) -> int:
         for target in TARGETS:
             print(f"{target.name:<16} {target.what}")
         return 0
+    if arguments.target == "planted":
+        if not arguments.inputs:
+            raise Stop(USAGE, "fuzz planted needs a target", "e.g. ./displif-cts fuzz planted linux-frontend")
+        return run_planted(find_target(arguments.inputs[0]), arguments.inputs[1:], arguments.time or PLANTED_SECONDS,
+                           arguments.seed, progress)
     target = find_target(arguments.target)
     if arguments.inputs:
         raise Stop(USAGE, f"unexpected: {' '.join(arguments.inputs)}", "inputs are for `fuzz triage`")
@@ -72,7 +81,16 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
         kept = save(built, corpus, arguments.corpus, mask)
         print(f"kept      {kept} inputs in {arguments.corpus}")
     _summary(totals, seconds_used, folder)
+    _record(target, totals, seconds_used, folder)
     return 1 if totals.found else 0
+
+
+def _record(target: Target, totals: Totals, seconds: float, folder: Path) -> None:
+    """For `report --view security --fuzz`."""
+    record = {"target": target.name, "role": target.role, "executions": totals.runs, "seconds": round(seconds, 3),
+              "findings": [found.finding.title() for found in totals.found.values()],
+              "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    (folder / "summary.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _summary(totals: Totals, seconds: float, folder: Path) -> None:
@@ -81,5 +99,3 @@ def _summary(totals: Totals, seconds: float, folder: Path) -> None:
         print(f"          {found.input}")
     print(f"{'FINDINGS' if totals.found else 'NO FINDINGS'}: {totals.runs} executions in {seconds:.0f} s "
           f"({totals.runs / max(seconds, 0.001):.0f}/s), {totals.coverage} edges, {len(totals.found)} unique findings; {folder}")
-
-

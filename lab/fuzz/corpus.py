@@ -10,6 +10,7 @@ from lab.errors import INFRASTRUCTURE, USAGE, Stop
 
 from .builds import Built
 from .engine import environment
+from .sockets import sockets_folder
 
 
 def _tool(built: Built, *words: str | Path) -> None:
@@ -41,11 +42,11 @@ def load(built: Built, given: Path, folder: Path, must_exist: bool = True) -> in
 
 def save(built: Built, corpus: Path, given: Path, mask: str) -> int:
     """Adds to `given` what reaches more than it does, and nothing else. Returns how many inputs it has then."""
-    with tempfile.TemporaryDirectory(dir=corpus.parent) as name:
+    with tempfile.TemporaryDirectory(dir=corpus.parent) as name, sockets_folder() as sockets:
         merged = Path(name) / "merged"
         merged.mkdir()
         done = subprocess.run([str(built.program), "-merge=1", str(merged), str(corpus)], capture_output=True, text=True,
-                              errors="replace", check=False, env=environment(mask), cwd=name)
+                              errors="replace", check=False, env=environment(mask) | sockets, cwd=name)
         if done.returncode != 0:
             raise Stop(INFRASTRUCTURE, f"the corpus cannot be merged: {done.stderr.strip()[-300:]}")
         try:

@@ -16,6 +16,7 @@ from lab.progress import Progress
 
 from .builds import Built
 from .findings import Finding, parse
+from .sockets import sockets_folder
 
 MAX_LEN = 4096  # octets of an input
 TIMEOUT = 10  # seconds of one execution, wall clock: loops are bounded by the target itself
@@ -51,6 +52,8 @@ class Settings:
     jobs: int
     seed: int
     mask: str
+    first_finding: bool = False  # that ends the run
+    environment: dict[str, str] = field(default_factory=dict)  # besides the usual
 
 
 def environment(mask: str) -> dict[str, str]:
@@ -146,10 +149,14 @@ class Fuzzing:
             options.append(f"-max_total_time={max(1, int(left))}")
         if (runs_left := self._runs_left()) is not None:
             options.append(f"-runs={runs_left}")
-        with open(self._log(job), "wb") as log:
+        with sockets_folder() as sockets, open(self._log(job), "wb") as log:
             child = subprocess.Popen([str(self._built.program), *options, str(self._corpus)], stdin=subprocess.DEVNULL,
                                      stdout=log, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True,
-                                     env=environment(self._settings.mask))
+                                     env=environment(self._settings.mask) | sockets | self._settings.environment)
+            self._watch(job, child)
+        return self._ended(job, child.returncode, artifacts)
+
+    def _watch(self, job: int, child: "subprocess.Popen[bytes]") -> None:
         self._children.append(child)
         try:
             while child.poll() is None and not self._stopped:
@@ -160,7 +167,6 @@ class Fuzzing:
             child.wait()
         finally:
             self._children.remove(child)
-        return self._ended(job, child.returncode, artifacts)
 
     def _note(self, job: int) -> None:
         try:
@@ -210,6 +216,8 @@ class Fuzzing:
                 self._progress.say("finding", f"{finding.key}: {finding.title()}")
         for file in files:
             file.unlink(missing_ok=True)
+        if self._settings.first_finding:
+            self._stopped = True
 
 
 def _figures(line: str) -> tuple[int, int, int]:

@@ -18,9 +18,16 @@ class Finding:
     places: tuple[str, ...] = ()
 
     @property
+    def broken_requirement(self) -> bool:
+        """Found by the reference model: the kind is a requirement's id."""
+        return "." in self.kind
+
+    @property
     def key(self) -> str:
         """The same for the same defect, as far as the stack tells."""
         digest = hashlib.sha256("\n".join((self.kind, *self.frames[:DEPTH])).encode()).hexdigest()[:8]
+        if self.broken_requirement:
+            return self.kind  # however it was broken
         where = self.frames[0] if self.frames else "nowhere"
         return f"{self.kind}-{where}-{digest}".lower().replace("_", "-")
 
@@ -32,7 +39,7 @@ class Finding:
 def _head(log: str) -> tuple[str, str, int] | None:
     """(kind, line, where it begins) of the first thing that ended the run."""
     patterns = (
-        ("", re.compile(r"^FINDING (?P<kind>[a-z0-9-]+): (?P<text>.*)$", re.MULTILINE)),
+        ("", re.compile(r"^FINDING (?P<kind>[a-z0-9.-]+): (?P<text>.*)$", re.MULTILINE)),
         ("", re.compile(r"^==\d+==\s?ERROR: AddressSanitizer: (?P<text>(?P<kind>[\w-]+).*)$", re.MULTILINE)),
         ("undefined-behaviour", re.compile(r"^(?P<place>\S+): runtime error: (?P<text>.*)$", re.MULTILINE)),
         ("", re.compile(r"^==\d+==\s?ERROR: libFuzzer: (?P<text>(?P<kind>[\w-]+).*)$", re.MULTILINE)),

@@ -16,6 +16,7 @@ class Target:
     folder: str  # of its program in the build
     what: str
     driver: bool = False  # built from Linux's driver
+    role: str = "suite"  # frontend or backend: what is attacked; suite: ourselves
     typed: bool = True  # inputs are typed actions, committed as text
     sources: tuple[str, ...] = ()  # of the code under test, as coverage names them
 
@@ -29,8 +30,12 @@ class Target:
 
 
 TARGETS = (
-    Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True,
+    Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True, role="frontend",
            sources=("xen_drm_front", "xen-front-pgdir-shbuf")),
+    Target("backend", "fuzzers/backend", "our own backend on a connected device, attacked by its frontend", role="backend",
+           sources=("fake_backend", "displif")),
+    Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend",
+           sources=("fake_backend", "displif", "bus")),
     Target("parsers", "fuzzers/harness", "the suite's own readers of packets, rings, event pages, directories and nodes",
            typed=False, sources=("displif", "bus")),
     Target("store-server", "fuzzers/harness", "loopback's xenstored, fed by three connections", typed=False, sources=("store",)),

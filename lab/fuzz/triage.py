@@ -12,6 +12,7 @@ from .builds import Built, build_target
 from .corpus import pack_text, print_input
 from .engine import environment
 from .findings import Finding, parse
+from .sockets import sockets_folder
 from .known import Known, known_findings
 from .targets import TARGETS, Target
 
@@ -20,7 +21,7 @@ LIMIT = 60  # seconds of one replay
 
 def _target_of(path: Path) -> Target:
     """By the folder of the run that found it, or of the corpus that it is in: the first target if neither says."""
-    for target in TARGETS:
+    for target in sorted(TARGETS, key=lambda each: -len(each.name)):  # one name may be the beginning of another
         if any(target.name in part for part in path.resolve().parts):
             return target
     return TARGETS[0]
@@ -29,8 +30,10 @@ def _target_of(path: Path) -> Target:
 def replay(built: Built, path: Path, mask: str = "none") -> Finding | None:
     """What the input finds. None: nothing."""
     try:
-        done = subprocess.run([str(built.program), f"-timeout={LIMIT}", str(path)], capture_output=True, text=True,
-                              errors="replace", check=False, env=environment(mask), timeout=2 * LIMIT, cwd=path.parent)
+        with sockets_folder() as sockets:
+            done = subprocess.run([str(built.program), f"-timeout={LIMIT}", str(path)], capture_output=True, text=True,
+                                  errors="replace", check=False, timeout=2 * LIMIT, cwd=path.parent,
+                                  env=environment(mask) | sockets | {"ASAN_OPTIONS": "malloc_context_size=12"})
     except subprocess.TimeoutExpired:
         return Finding("timeout", "it does not end", ())
     return parse(done.stderr) if done.returncode != 0 else None
@@ -106,6 +109,8 @@ def _one(path: Path, progress: Progress) -> int:
         print(f"verdict   real: the case {known.seen} shows it in the real guest")
     elif target.driver:
         print("verdict   model only: seen on the shim in user space; nothing has shown it in the real guest")
+    elif found.broken_requirement:
+        print(f"verdict   real: the backend breaks {found.kind}, in process")
     else:
         print("verdict   real: the code under test is the one that ships, in process")
     return 1

@@ -34,12 +34,12 @@ void loop_reset() { g_turns = 0; }
 
 }  // namespace displif_cts::shim
 
-// The linker leads the driver's calls here (-Wl,--wrap); with libFuzzer they go on to it.
-#define DISPLIF_TRACE(name, type)                                  \
-  extern "C" void __real_##name(type, type) __attribute__((weak)); \
-  extern "C" void __wrap_##name(type a, type b) {                  \
-    displif_cts::shim::turn(__builtin_return_address(0));          \
-    if (__real_##name != nullptr) __real_##name(a, b);             \
+// The linker leads the driver's calls here (-Wl,--wrap). They do not go on to libFuzzer: what was
+// compared is of no use to a mutator that knows the protocol's values, and costs an eighth of the
+// time.
+#define DISPLIF_TRACE(name, type)                         \
+  extern "C" void __wrap_##name(type, type) {             \
+    displif_cts::shim::turn(__builtin_return_address(0)); \
   }
 DISPLIF_TRACE(__sanitizer_cov_trace_cmp1, std::uint8_t)
 DISPLIF_TRACE(__sanitizer_cov_trace_cmp2, std::uint16_t)

@@ -1,0 +1,168 @@
+#include "fuzzers/backend/oracle.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+#include <variant>
+
+#include "fuzzers/backend/finding.h"
+#include "harness/displif/describe.h"
+
+namespace displif_cts::fuzz_backend {
+namespace {
+
+using displif::Operation;
+using fake_backend::Answer;
+using fake_backend::CreateBuffer;
+using fake_backend::ReadEdid;
+
+constexpr std::int32_t kLowestError = -4095;
+
+// Why the model refuses (model.cc), and the requirement that wants it refused. "-survived" only
+// asks for the backend to live on: there both outcomes are legal, except for the reference itself.
+struct Refusal {
+  std::string_view because;
+  std::string_view requirement;
+};
+constexpr Refusal kCreate[] = {{"dbuf_cookie is 0", "dbuf-create.zero-cookie-rejected"},
+                               {"is in use", "dbuf-create.duplicate-cookie-rejected"},
+                               {"flags", "dbuf-create.unknown-flags-rejected"},
+                               {"backend allocation", "be-alloc.not-offered-refused"},
+                               {"limit", "dbuf-create.geometry-survived"},
+                               {"already", "dbuf-create.geometry-survived"},
+                               {"gref_directory", "dbuf-create.invalid-directory-rejected"},
+                               {"", "dbuf-create.buffer-holds-picture"}};
+constexpr Refusal kAttach[] = {{"there is no buffer", "fb-attach.unknown-dbuf-rejected"},
+                               {"fb_cookie is 0", "fb-attach.zero-cookie-rejected"},
+                               {"is in use", "fb-attach.duplicate-cookie-rejected"},
+                               {"pixel format", "fb-attach.unusual-format-survived"},
+                               {"do not fit", "fb-attach.fits-in-buffer"},
+                               {"", "fb-attach.geometry-survived"}};
+constexpr Refusal kConfig[] = {{"there is no framebuffer", "set-config.unknown-fb-rejected"},
+                               {"exceed the resolution", "set-config.beyond-resolution-rejected"},
+                               {"", "set-config.geometry-survived"}};
+constexpr Refusal kFlip[] = {{"there is no framebuffer", "pg-flip.unknown-fb-rejected"},
+                             {"", "pg-flip.unconfigured-survived"}};
+constexpr Refusal kEdid[] = {{"version 1", "get-edid.ignored-in-version-1"},
+                             {"is below", "get-edid.buffer-at-least-maximum"},
+                             {"gref_directory", "get-edid.invalid-directory-rejected"},
+                             {"", "get-edid.optional"}};
+
+std::string_view requirement_of(std::span<const Refusal> refusals, std::string_view reason) {
+  for (const Refusal& each : refusals) {
+    if (reason.find(each.because) != std::string_view::npos) return each.requirement;
+  }
+  return "request.undefined-operation-refused";
+}
+
+std::string_view must_refuse(std::uint8_t operation, std::string_view reason) {
+  if (reason.find("belongs on connector") != std::string_view::npos)
+    return "ring.generic-operations-on-connector-zero";
+  switch (static_cast<Operation>(operation)) {
+    case Operation::dbuf_create:
+      return requirement_of(kCreate, reason);
+    case Operation::dbuf_destroy:
+      return "dbuf-destroy.unknown-cookie-rejected";
+    case Operation::fb_attach:
+      return requirement_of(kAttach, reason);
+    case Operation::fb_detach:
+      return "fb-detach.unknown-cookie-rejected";
+    case Operation::set_config:
+      return requirement_of(kConfig, reason);
+    case Operation::pg_flip:
+      return requirement_of(kFlip, reason);
+    case Operation::get_edid:
+      return requirement_of(kEdid, reason);
+  }
+  return "request.undefined-operation-refused";
+}
+
+std::string_view must_accept(const displif::Request& request) {
+  switch (static_cast<Operation>(request.operation)) {
+    case Operation::dbuf_create:
+      return "dbuf-create.accepted";
+    case Operation::dbuf_destroy:
+      return "dbuf-destroy.accepted";
+    case Operation::fb_attach:
+      return "fb-attach.accepted";
+    case Operation::fb_detach:
+      return "fb-detach.accepted";
+    case Operation::set_config:
+      return request.as<displif::SetConfig>()->is_reset() ? "set-config.reset-accepted"
+                                                          : "set-config.accepted";
+    case Operation::pg_flip:
+      return "pg-flip.accepted";
+    case Operation::get_edid:
+      return "get-edid.buffer-filled";
+  }
+  return "response.success-is-zero";
+}
+
+std::string text_of(const displif::Request& request, const displif::Response& response) {
+  return fmt::format("{} answered {}", displif::operation_name(request.operation),
+                     displif::status_name(response.status));
+}
+
+}  // namespace
+
+Oracle::Oracle(fake_backend::ModelOptions options, bool strict)
+    : model_(std::move(options)), strict_(strict) {}
+
+Directory Oracle::directory_of(const displif::Request& request, const GuestMemory& memory) {
+  bool usable = true;
+  if (const auto* create = request.as<displif::DbufCreate>()) {
+    usable = memory.sound(create->gref_directory, create->buffer_sz,
+                          (create->flags & XENDISPL_DBUF_FLG_REQ_ALLOC) != 0);
+  } else if (const auto* edid = request.as<displif::GetEdid>()) {
+    usable = memory.sound(edid->gref_directory, edid->buffer_sz, false) &&
+             memory.writable(edid->gref_directory, edid->buffer_sz);
+  }
+  return usable ? Directory::usable : Directory::unusable;
+}
+
+void Oracle::judge_packet(const displif::Request& request,
+                          const displif::Response& response) const {
+  if (response.id != request.id)
+    finding("response.id-echoed",
+            fmt::format("{} has id {}, its response {}", displif::operation_name(request.operation),
+                        request.id, response.id));
+  if (response.operation != request.operation)
+    finding("response.operation-echoed",
+            fmt::format("{} is answered as {}", displif::operation_name(request.operation),
+                        displif::operation_name(response.operation)));
+  if (response.status > 0 || response.status < kLowestError)
+    finding("response.status-zero-or-negative", text_of(request, response));
+  const auto reserved =
+      displif::reserved_response_bytes(request.operation, model_.options().protocol);
+  if (!displif::nonzero_bytes(response.packet, reserved).empty())
+    finding("response.reserved-zero", text_of(request, response));
+}
+
+bool Oracle::judge(std::size_t connector, const displif::Request& request,
+                   const displif::Response& response, Directory directory) {
+  judge_packet(request, response);
+  const Answer answer = model_.decide(connector, request);
+  const bool success = response.status == 0;
+  if (answer.status != 0) {
+    if (!success) return false;
+    const std::string_view requirement = must_refuse(request.operation, answer.reason);
+    if (strict_ || !requirement.ends_with("-survived"))
+      finding(requirement, fmt::format("{}: {}", text_of(request, response), answer.reason));
+    return false;  // what it did of its own accord can only be guessed
+  }
+  if (success && directory == Directory::unusable)
+    finding(request.operation == XENDISPL_OP_GET_EDID ? "get-edid.invalid-directory-rejected"
+                                                      : "dbuf-create.invalid-directory-rejected",
+            text_of(request, response));
+  if (!success && directory == Directory::usable)
+    finding(must_accept(request), text_of(request, response));
+  if (!success) return false;
+  const auto* read = std::get_if<ReadEdid>(&answer.effect);
+  if (read != nullptr && response.edid_sz > read->size)
+    finding("get-edid.size-within-buffer", fmt::format("edid_sz {}", response.edid_sz));
+  model_.apply(connector, answer.effect);
+  const auto* create = std::get_if<CreateBuffer>(&answer.effect);
+  return create != nullptr && create->buffer.backend_allocated;
+}
+
+}  // namespace displif_cts::fuzz_backend
