@@ -65,7 +65,8 @@ class LoopbackPrograms:
     def bin(self) -> dict[str, Path]:
         return {"displif-fake-backend": self.build / "fake_backend" / "displif-fake-backend",
                 "displif-fake-frontend": self.build / "fake_frontend" / "displif-fake-frontend",
-                "displif-fake-guest": self.build / "lab" / "guest" / "fake" / "displif-fake-guest"}
+                "displif-fake-guest": self.build / "lab" / "guest" / "fake" / "displif-fake-guest",
+                "displif-linux-guest": self.build / "fuzzers" / "linux_frontend" / "displif-linux-guest"}
 
 
 @contextmanager

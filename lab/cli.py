@@ -35,6 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
     test.add_argument("--only", choices=("unit", "python"), help="C++ unit tests or Python tests alone")
     mutants = commands.add_parser("mutants", help="show that seeded deviations of the driver are caught")
     mutants.add_argument("--mutant", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
+    mutants.add_argument("--bed", choices=("qemu", "loopback"), default="qemu",
+                         help="qemu: modules in the real guest; loopback: the driver in user space, with sanitizers, and faster (default: qemu)")
     mutants.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
     mutants.add_argument("--list", action="store_true", help="print the mutants and stop")
     mutants.add_argument("--mechanical", type=int, default=0, metavar="N", help="N small changes that nobody chose, instead")

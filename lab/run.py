@@ -38,6 +38,10 @@ def default_jobs() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+USER_SPACE_PEER = "linux-user-space"  # lab/peers
+USER_SPACE_PROGRAM = "displif-linux-guest"
+
+
 @dataclass(frozen=True)
 class RunOptions:
     role: str = "frontend"
@@ -97,12 +101,23 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
     peer = load_peer(options.peer, options.role)
     if options.bed == "loopback" and peer.descriptor["kind"] != "command":
         raise Stop(USAGE, f"peer {peer.name} is a {peer.descriptor['kind']}; the loopback bed runs commands only")
+    if options.bed == "loopback" and options.driver_source and not _takes_driver_source(options, peer):
+        raise Stop(USAGE, f"--driver-source on the loopback bed is for the peer {USER_SPACE_PEER}, not for {peer.name}")
     expectations, file = load_expectations(peer, options.expectations)
     with meanwhile():
         programs = build_loopback(progress) if options.bed == "loopback" else build_carried(progress)
+        if _takes_driver_source(options, peer):
+            from lab.fuzz.guest import build_linux_guest
+
+            build_linux_guest(progress, options.driver_source)
     suite = load_suite(programs.runner, options.role)
     plan = select(suite, options.selection)
     return Prepared(options, peer, expectations, file, programs, suite, plan)
+
+
+def _takes_driver_source(options: RunOptions, peer: Peer) -> bool:
+    """Is the peer built from Linux's driver, as a program of this host?"""
+    return options.bed == "loopback" and list(peer.descriptor.get("command", [])) == [USER_SPACE_PROGRAM]
 
 
 def _check_files(options: RunOptions) -> None:
@@ -131,8 +146,7 @@ def _check_files(options: RunOptions) -> None:
 def _refuse_machine_options(options: RunOptions) -> None:
     """Said, and not ignored: a run without the kernel that was handed in proves nothing about it."""
     default = RunOptions()
-    for option, name in (("modules", "--module"), ("driver_source", "--driver-source"), ("kernel", "--kernel"),
-                         ("modules_dir", "--modules"), ("xen", "--xen"), ("xen_tools", "--xen-tools")):
+    for option, name in (("modules", "--module"), ("kernel", "--kernel"), ("modules_dir", "--modules"), ("xen", "--xen"), ("xen_tools", "--xen-tools")):
         if getattr(options, option) != getattr(default, option):
             raise Stop(USAGE, f"{name} is for the qemu bed; the {options.bed} bed has neither kernel nor hypervisor")
 

@@ -43,12 +43,12 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     progress = Progress()
     try:
-        suite, run, folder = _real_run(arguments.jobs, progress)
+        suite, run, folder = _real_run(arguments.jobs, progress, arguments.bed)
         source = stock_driver_source(progress=progress.bed)
         with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
 
             def modules_of(mutant: Mutant) -> Sequence[Path]:
-                return build_driver(apply(mutant, source, Path(work) / mutant.name), progress.bed)
+                return _built(apply(mutant, source, Path(work) / mutant.name), arguments.bed, progress)
 
             judgements = kill_all(mutants, {m.requirement: _cases_for(m.requirement, suite) for m in mutants}, modules_of, run, progress)
     except BedError as error:
@@ -76,13 +76,13 @@ def _mechanical(arguments: argparse.Namespace) -> int:
         if arguments.list:
             print(mechanical.describe(mutants))
             return 0
-        suite, run, folder = _real_run(arguments.jobs, progress)
+        suite, run, folder = _real_run(arguments.jobs, progress, arguments.bed)
         passing = {case for case, verdict in read_verdicts(run(STOCK, (), SMOKE)).items() if verdict == "pass"}
         rows: list[tuple[mechanical.MechanicalMutant, str]] = []
         with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
             for number, mutant in enumerate(mutants, 1):
                 progress.say("mutants", f"{number}/{len(mutants)} {mutant.name}: {mutant.description}")
-                rows.append((mutant, _try(mutant, source, Path(work) / mutant.name, run, passing, progress)))
+                rows.append((mutant, _try(mutant, source, Path(work) / mutant.name, run, passing, arguments.bed, progress)))
                 progress.say("mutants", rows[-1][1])
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
@@ -91,10 +91,25 @@ def _mechanical(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _try(mutant: mechanical.MechanicalMutant, source: Path, dest: Path, run: Run, passing: set[str], progress: Progress) -> str:
+def _built(source: Path, bed: str, progress: Progress) -> Sequence[Path]:
+    """The driver of that source: modules for the guest's kernel, or, on loopback, the guest itself, which replaces the one
+    that the bed's next machine starts. Raises BedError."""
+    if bed == "qemu":
+        return build_driver(source, progress.bed)
+    from lab.fuzz.guest import build_linux_guest
+
+    try:
+        build_linux_guest(progress, source)
+    except Stop as error:
+        raise BedError(error.message, error.hint) from None
+    return ()
+
+
+def _try(mutant: mechanical.MechanicalMutant, source: Path, dest: Path, run: Run, passing: set[str], bed: str,
+         progress: Progress) -> str:
     """What became of it: `caught by CASE: VERDICT`, `does not build`, or `survived`."""
     try:
-        modules = build_driver(mechanical.apply(mutant, source, dest), progress.bed)
+        modules = _built(mechanical.apply(mutant, source, dest), bed, progress)
     except BedError:
         return "does not build"
     try:
@@ -141,11 +156,12 @@ def _complete(stream: Path) -> Checks:
     return checks
 
 
-def _real_run(jobs: int | None, progress: Progress) -> tuple[Suite, Run, Path]:
+def _real_run(jobs: int | None, progress: Progress, bed: str) -> tuple[Suite, Run, Path]:
     """The runs that `./displif-cts run` makes, each into a folder of its own."""
-    from lab.run import CaseLines, RunOptions, command_line, default_jobs, execute, make_folder, open_bed, prepare
+    from lab.run import USER_SPACE_PEER, CaseLines, RunOptions, command_line, default_jobs, execute, make_folder, open_bed, prepare
 
-    prepared = prepare(command_line(RunOptions(jobs=jobs or default_jobs())), progress)
+    options = RunOptions(jobs=jobs or default_jobs(), bed=bed, **({"peer": USER_SPACE_PEER} if bed == "loopback" else {}))
+    prepared = prepare(command_line(options), progress)
     folder = make_folder(None)
 
     def run(name: str, modules: Sequence[Path], globs: Sequence[str]) -> Path:

@@ -8,8 +8,8 @@
 namespace displif_cts::shim {
 namespace {
 
-constexpr std::size_t kMostDevices = 64;  // of one execution
-constexpr std::size_t kMostHandles = 32;  // of a file
+constexpr std::size_t kMostDevices = kPeer ? 4096 : 64;  // of one execution
+constexpr std::size_t kMostHandles = kPeer ? 4096 : 32;  // of a file
 
 std::array<struct drm_device*, kMostDevices> g_devices{};
 std::size_t g_count = 0;
@@ -24,6 +24,11 @@ constexpr struct drm_format_info kFormats[] = {
     {DRM_FORMAT_ARGB4444, 1, {2, 0, 0, 0}, 1, 1},
     {DRM_FORMAT_XRGB1555, 1, {2, 0, 0, 0}, 1, 1},
     {DRM_FORMAT_ARGB1555, 1, {2, 0, 0, 0}, 1, 1},
+    {DRM_FOURCC('A', 'B', '2', '4'), 1, {4, 0, 0, 0}, 1, 1},
+    {DRM_FOURCC('X', 'B', '2', '4'), 1, {4, 0, 0, 0}, 1, 1},
+    {DRM_FOURCC('B', 'G', '2', '4'), 1, {3, 0, 0, 0}, 1, 1},
+    {DRM_FOURCC('B', 'G', '1', '6'), 1, {2, 0, 0, 0}, 1, 1},
+    {DRM_FOURCC('C', '8', ' ', ' '), 1, {1, 0, 0, 0}, 1, 1},
     {DRM_FORMAT_YUYV, 1, {2, 0, 0, 0}, 2, 1},
     {DRM_FOURCC('N', 'V', '1', '2'), 2, {1, 2, 0, 0}, 2, 2},
     {DRM_FOURCC('Y', 'U', '1', '2'), 3, {1, 1, 1, 0}, 2, 2},
@@ -96,8 +101,8 @@ void file_close(struct drm_file* file) {
   drm_dev_put(dev);
 }
 
-int create_dumb(struct drm_file* file, std::uint32_t width, std::uint32_t height,
-                std::uint32_t bpp) {
+int create_dumb(struct drm_file* file, std::uint32_t width, std::uint32_t height, std::uint32_t bpp,
+                struct drm_mode_create_dumb* made) {
   shim_point();
   if (file->dev->unplugged) return -ENODEV;
   // As drm_mode_create_dumb() checks.
@@ -115,7 +120,9 @@ int create_dumb(struct drm_file* file, std::uint32_t width, std::uint32_t height
   arguments.width = width;
   arguments.height = height;
   arguments.bpp = bpp;
-  return file->dev->driver->dumb_create(file, file->dev, &arguments);
+  const int result = file->dev->driver->dumb_create(file, file->dev, &arguments);
+  if (made != nullptr) *made = arguments;
+  return result;
 }
 
 int destroy_dumb(struct drm_file* file, std::size_t handle) {
@@ -132,7 +139,8 @@ int destroy_dumb(struct drm_file* file, std::size_t handle) {
 }
 
 int add_framebuffer(struct drm_file* file, std::size_t handle, std::uint32_t width,
-                    std::uint32_t height, std::uint32_t format) {
+                    std::uint32_t height, std::uint32_t format, std::uint32_t pitch,
+                    std::uint32_t offset) {
   shim_point();
   struct drm_device* dev = file->dev;
   if (dev->unplugged) return -ENODEV;
@@ -150,7 +158,9 @@ int add_framebuffer(struct drm_file* file, std::size_t handle, std::uint32_t wid
     if (info.format != format) continue;
     for (int plane = 0; plane < info.num_planes; ++plane) {
       command.handles[plane] = static_cast<std::uint32_t>(handle % file->handles.size()) + 1;
-      command.pitches[plane] = width * info.cpp[plane];
+      command.pitches[plane] = pitch != 0 ? pitch : width * info.cpp[plane];
+      command.offsets[plane] = offset;
+      if (command.pitches[plane] < width * info.cpp[plane]) return -EINVAL;
     }
     struct drm_framebuffer* fb = dev->mode_config.funcs->fb_create(dev, file, &command);
     check_pointer(fb, "fb_create");
@@ -305,9 +315,10 @@ struct page** drm_gem_get_pages(struct drm_gem_object* obj) {
   return pages;
 }
 
-void drm_gem_put_pages(struct drm_gem_object* /*obj*/, struct page** pages, bool /*dirty*/,
+void drm_gem_put_pages(struct drm_gem_object* obj, struct page** pages, bool /*dirty*/,
                        bool /*accessed*/) {
   shim_point();
+  if (pages != nullptr) give_pages(pages, obj->size / PAGE_SIZE);
   kvfree(pages);
 }
 
@@ -361,9 +372,3 @@ void drm_gem_fb_destroy(struct drm_framebuffer* fb) {
 
 void drm_gem_vm_open(void* /*vma*/) {}
 void drm_gem_vm_close(void* /*vma*/) {}
-int vm_map_pages(struct vm_area_struct* vma, struct page** pages, unsigned long count) {
-  shim_point();
-  if (fails(Failure::drm)) return -ENOMEM;
-  if ((vma->vm_end - vma->vm_start) / PAGE_SIZE > count) return -ENXIO;
-  return pages == nullptr ? -EFAULT : 0;
-}

@@ -33,6 +33,7 @@ struct Wanted {
   int y = 0;
   struct drm_file* file = nullptr;  // wants the event
   bool event = false;
+  std::uint64_t user_data = 0;
   bool nonblocking = false;
 };
 
@@ -107,6 +108,7 @@ int commit(struct drm_simple_display_pipe* pipe, const Wanted& wanted) {
     ++flying->commit->references;
     if (wanted.event) {
       event->file = wanted.file;
+      event->user_data = wanted.user_data;
       wanted.file->pending.push_back(event);
     }
     new_crtc->event = event;
@@ -234,7 +236,8 @@ int crtc_off(struct drm_file* file, std::size_t connector) {
   return result;
 }
 
-int page_flip(struct drm_file* file, std::size_t connector, std::size_t framebuffer, bool event) {
+int page_flip(struct drm_file* file, std::size_t connector, std::size_t framebuffer, bool event,
+              std::uint64_t user_data) {
   shim_point();
   struct drm_device* dev = file->dev;
   if (dev->unplugged) return -ENODEV;
@@ -250,6 +253,7 @@ int page_flip(struct drm_file* file, std::size_t connector, std::size_t framebuf
     wanted.y = pipe->crtc.y;
     wanted.file = file;
     wanted.event = event;
+    wanted.user_data = user_data;
     wanted.nonblocking = true;
     const bool fits =
         static_cast<std::int64_t>(wanted.mode.hdisplay) + wanted.x <= wanted.fb->width &&
@@ -429,6 +433,11 @@ void drm_crtc_send_vblank_event(struct drm_crtc* crtc, struct drm_pending_vblank
   put_commit(event->commit);
   if (event->file != nullptr) {
     ++event->file->events;
+    if (event->file->on_event != nullptr) {
+      std::size_t connector = 0;
+      while (&crtc->dev->pipes[connector]->crtc != crtc) ++connector;
+      event->file->on_event(event->file->owner, {event->user_data, connector});
+    }
     std::erase(event->file->pending, event);
   }
   delete event;

@@ -16,6 +16,12 @@ struct shim_commit {
 struct drm_pending_vblank_event {
   struct drm_file* file = nullptr;  // null: nobody waits for it
   struct shim_commit* commit = nullptr;
+  std::uint64_t user_data = 0;
+};
+
+struct shim_flip_event {
+  std::uint64_t user_data = 0;
+  std::size_t connector = 0;
 };
 
 struct drm_file {
@@ -24,6 +30,8 @@ struct drm_file {
   std::vector<struct drm_framebuffer*> framebuffers;
   std::vector<struct drm_pending_vblank_event*> pending;
   std::uint32_t events = 0;  // delivered
+  void (*on_event)(void* owner, const struct shim_flip_event& event) = nullptr;
+  void* owner = nullptr;
 };
 
 namespace displif_cts::shim {
@@ -32,11 +40,12 @@ namespace displif_cts::shim {
 struct drm_file* file_open();
 void file_close(struct drm_file* file);
 
-int create_dumb(struct drm_file* file, std::uint32_t width, std::uint32_t height,
-                std::uint32_t bpp);
+int create_dumb(struct drm_file* file, std::uint32_t width, std::uint32_t height, std::uint32_t bpp,
+                struct drm_mode_create_dumb* made = nullptr);
 int destroy_dumb(struct drm_file* file, std::size_t handle);
 int add_framebuffer(struct drm_file* file, std::size_t handle, std::uint32_t width,
-                    std::uint32_t height, std::uint32_t format);
+                    std::uint32_t height, std::uint32_t format, std::uint32_t pitch = 0,
+                    std::uint32_t offset = 0);
 int remove_framebuffer(struct drm_file* file, std::size_t framebuffer);
 struct Mode {
   int width = 0;  // 0: the connector's own
@@ -45,7 +54,8 @@ struct Mode {
 int set_crtc(struct drm_file* file, std::size_t connector, std::size_t framebuffer, Mode mode,
              int x, int y);
 int crtc_off(struct drm_file* file, std::size_t connector);
-int page_flip(struct drm_file* file, std::size_t connector, std::size_t framebuffer, bool event);
+int page_flip(struct drm_file* file, std::size_t connector, std::size_t framebuffer, bool event,
+              std::uint64_t user_data = 0);
 int probe_connector(struct drm_file* file, std::size_t connector);
 int map_dumb(struct drm_file* file, std::size_t handle, bool whole);
 

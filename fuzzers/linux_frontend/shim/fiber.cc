@@ -10,7 +10,12 @@
 #include <ucontext.h>
 #endif
 
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)  // clang's way to say what gcc says by __SANITIZE_ADDRESS__
+#define DISPLIF_CTS_ADDRESS_SANITIZER 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(DISPLIF_CTS_ADDRESS_SANITIZER)
 #include <sanitizer/common_interface_defs.h>
 #define DISPLIF_CTS_FIBERS_ANNOTATED 1
 #endif

@@ -11,20 +11,21 @@ namespace displif_cts::shim {
 
 // ---- tasks and time (scheduler.cc)
 
+#ifdef DISPLIF_SHIM_PEER  // a whole guest's life (peer/), not one execution's
+inline constexpr bool kPeer = true;
+#else
+inline constexpr bool kPeer = false;
+#endif
+inline constexpr std::size_t kClients = kPeer ? 32 : 3;
 enum class Thread : std::uint8_t {
-  client0,
-  client1,
-  client2,
-  xenwatch,
+  client0,  // the first of kClients
+  xenwatch = kClients,
   unbind,
   worker0,
-  worker1,
-  worker2,
-  worker3,
+  worker3 = worker0 + 3,
   count
 };
 inline constexpr std::size_t kThreads = static_cast<std::size_t>(Thread::count);
-inline constexpr std::size_t kClients = 3;
 inline constexpr std::uint64_t kNever = ~0ULL;
 
 using Job = void (*)(void* argument);
@@ -89,6 +90,7 @@ void device_memory_free();
 // Pages that nobody touches, for buffers.
 // False: there are no more.
 bool take_pages(struct page** pages, std::size_t count);
+void give_pages(struct page** pages, std::size_t count);
 void memory_begin();
 // Reports what the driver still owns.
 void memory_end();

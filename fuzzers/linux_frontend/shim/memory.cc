@@ -14,9 +14,9 @@ namespace {
 // kmalloc(0)'s answer, as Linux's ZERO_SIZE_PTR: not null, and not to be touched.
 void* const kZeroSize = reinterpret_cast<void*>(16);
 constexpr std::size_t kMostAtOnce = 4U << 20U;  // KMALLOC_MAX_SIZE
-constexpr std::size_t kMostHuge = 1U << 20U;  // a table of more pages than there are
+constexpr std::size_t kMostHuge = 1U << 20U;    // a table of more pages than there are
 constexpr std::size_t kMostTogether = 512U << 20U;
-constexpr std::size_t kMostPages = 70'000;        // of buffers: 273 MB
+constexpr std::size_t kMostPages = 70'000;       // of buffers: 273 MB
 constexpr std::size_t kMostPagesMasked = 5'000;  // fewer than grants; four pages of a directory
 constexpr std::uintptr_t kPageBase =
     0x100000000000;  // never mapped: nobody touches a buffer's pages
@@ -131,6 +131,8 @@ bool take_pages(struct page** pages, std::size_t count) {
   return true;
 }
 
+void give_pages(struct page** /*pages*/, std::size_t /*count*/) {}  // they are only numbers
+
 void memory_begin() {
   for (const std::size_t at : g_used) g_blocks[at] = {};
   g_used.clear();
@@ -191,6 +193,7 @@ void xen_free_unpopulated_pages(unsigned int count, struct page** pages) {
   shim_point();
   if (count > 0 && pages == nullptr)
     finding("pages-freed-twice", "unpopulated pages without an array are freed");
+  give_pages(pages, count);
 }
 
 void* devm_kzalloc(struct device* /*dev*/, size_t size, gfp_t /*flags*/) {
@@ -217,4 +220,11 @@ char* devm_kasprintf(struct device* dev, gfp_t flags, const char* format, ...) {
 int dma_coerce_mask_and_coherent(struct device* /*dev*/, u64 /*mask*/) {
   shim_point();
   return fails(Failure::drm) ? -EIO : 0;
+}
+
+int vm_map_pages(struct vm_area_struct* vma, struct page** pages, unsigned long count) {
+  shim_point();
+  if (fails(Failure::drm)) return -ENOMEM;
+  if ((vma->vm_end - vma->vm_start) / PAGE_SIZE > count) return -ENXIO;
+  return pages == nullptr ? -EFAULT : 0;
 }

@@ -45,7 +45,7 @@ bool Client::has(const std::string& name) const {
   return buffers_.contains(name) || framebuffers_.contains(name);
 }
 
-std::vector<Client::Connector> Client::connectors() const {
+std::vector<Client::Connector> Client::connectors() {
   const bool connected = frontend_->connected() && frontend_->connections() == connection_;
   std::vector<Connector> all;
   for (const Resolution& resolution : frontend_->connectors()) {
@@ -55,7 +55,7 @@ std::vector<Client::Connector> Client::connectors() const {
   return all;
 }
 
-void Client::probe(std::size_t index) const {
+void Client::probe(std::size_t index) {
   if (frontend_->connected()) frontend_->get_edid(index);
 }
 
@@ -81,18 +81,22 @@ Client::Buffer Client::create_buffer(const std::string& name, std::uint32_t widt
                                 .bpp = bpp,
                                 .backend_allocated = frontend_->backend_allocation_offered()});
   expect_done(reply);
-  Buffer made{.cookie = reply.cookie,
-              .width = width,
-              .height = height,
-              .bpp = bpp,
-              .pitch = static_cast<std::uint32_t>(pitch),
-              .size = size};
+  Own made;
+  made.id = raw(reply.cookie);
+  made.cookie = reply.cookie;
+  made.width = width;
+  made.height = height;
+  made.bpp = bpp;
+  made.pitch = static_cast<std::uint32_t>(pitch);
+  made.size = size;
   const std::lock_guard lock(mutex_);
   buffers_[name] = made;
   return made;
 }
 
-Client::Buffer Client::buffer(const std::string& name) const {
+Client::Buffer Client::buffer(const std::string& name) const { return own(name); }
+
+Client::Own Client::own(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   const auto found = buffers_.find(name);
   if (found == buffers_.end() || !found->second.handle)
@@ -101,7 +105,7 @@ Client::Buffer Client::buffer(const std::string& name) const {
 }
 
 void Client::draw(const std::string& name, std::span<const std::byte> octets, std::size_t offset) {
-  const Buffer target = buffer(name);
+  const Own target = own(name);
   expect_device();
   if (!frontend_->draw(target.cookie, octets, offset))
     throw VerbError(EFAULT, "the buffer's pages cannot be touched");
@@ -134,8 +138,10 @@ void Client::drop_if_unused(const std::string& name) {
 // --- framebuffers --------------------------------------------------------------------------------
 
 void Client::add_framebuffer(const std::string& name, const FramebufferSpec& spec) {
-  const Buffer on = buffer(spec.buffer);
+  const Own on = own(spec.buffer);
   expect_device();
+  if (spec.pitch.value_or(on.pitch) != on.pitch || spec.offset != 0)
+    throw VerbError(EINVAL, "displif.h has no pitch and no offset of a framebuffer");
   Framebuffer made{.buffer = spec.buffer,
                    .width = spec.width.value_or(on.width),
                    .height = spec.height.value_or(on.height)};

@@ -8,6 +8,7 @@
 
 #include "harness/displif/nodes.h"
 #include "harness/xen/domains.h"
+#include "lab/guest/fake/client.h"
 
 namespace displif_cts::fake_guest {
 
@@ -66,10 +67,10 @@ void Devices::probe(std::uint16_t id) {
   }
 }
 
-std::shared_ptr<FakeFrontend> Devices::open_client() {
+std::shared_ptr<DrmFile> Devices::open() {
   const std::lock_guard lock(mutex_);
   for (const auto& [id, frontend] : devices_)
-    if (frontend->open_client()) return frontend;
+    if (frontend->open_client()) return std::make_shared<Client>(frontend);
   return nullptr;
 }
 

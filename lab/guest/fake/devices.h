@@ -14,21 +14,21 @@
 #include "fake_frontend/fake_frontend.h"
 #include "harness/trace/recorder.h"
 #include "harness/xen/store.h"
+#include "lab/guest/fake/drm_file.h"
 
 namespace displif_cts::fake_guest {
 
 using fake_frontend::FakeFrontend;
 
-class Devices {
+class Devices final : public DrmDevices {
  public:
   // `options` and `faults` of every device's frontend. Watches device/vdispl from now on, in a
   // thread that ends with the process. Throws xen::Error without a XenStore.
   Devices(fake_frontend::Options options, fake_frontend::FrontendFaults faults);
 
-  // The first device that takes a client now; null: there is none. close_client() is the caller's.
-  std::shared_ptr<FakeFrontend> open_client();
-  // Whether device/vdispl/<id> has a driver.
-  bool has(std::uint16_t id);
+  std::shared_ptr<DrmFile> open() override;
+  bool has(std::uint16_t id) override;
+  std::string_view driver() const override { return "displif-fake-frontend"; }
 
  private:
   [[noreturn]] void follow();

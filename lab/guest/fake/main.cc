@@ -50,7 +50,7 @@ void serve(const Arguments& args) {
   for (const std::string& text : args.faults) ff::set_fault(faults, text);
   displif_cts::fake_guest::Devices devices(options, faults);
   displif_cts::exerciser::VerbTable table;
-  displif_cts::fake_guest::add_verbs(table, devices);
+  displif_cts::fake_guest::add_verbs(table, devices, "displif-fake-guest");
   displif_cts::exerciser::Server server(table);
   fmt::print(stderr, "serving\n");
   displif_cts::exerciser::serve_agent(server);

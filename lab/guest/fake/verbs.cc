@@ -16,7 +16,6 @@
 
 #include "harness/agent/heartbeat.h"
 #include "harness/displif/fourcc.h"
-#include "lab/guest/fake/client.h"
 #include "lab/guest/pattern.h"
 #include "lab/guest/system_verbs.h"
 
@@ -39,15 +38,12 @@ std::uint32_t u32(const Arguments& args, std::string_view key) {
 
 class Verbs {
  public:
-  explicit Verbs(Devices& devices) : devices_(devices) {}
+  Verbs(DrmDevices& devices, std::string program)
+      : devices_(devices), program_(std::move(program)) {}
 
   Json hello(const VerbTable& table) const {
-    return {{"version", exerciser::kVersion},
-            {"program", "displif-fake-guest"},
-            {"kernel", "none"},
-            {"page_size", sysconf(_SC_PAGESIZE)},
-            {"pid", getpid()},
-            {"verbs", table.names()}};
+    return {{"version", exerciser::kVersion},     {"program", program_}, {"kernel", "none"},
+            {"page_size", sysconf(_SC_PAGESIZE)}, {"pid", getpid()},     {"verbs", table.names()}};
   }
 
   Json await_no_device(const Arguments& args) {
@@ -64,18 +60,17 @@ class Verbs {
   Json open(const Arguments& args) {
     const std::string name = args.text("name");
     expect_free(name);
-    std::shared_ptr<FakeFrontend> frontend;
-    const auto opened = [&] { return (frontend = devices_.open_client()) != nullptr; };
+    std::shared_ptr<DrmFile> file;
+    const auto opened = [&] { return (file = devices_.open()) != nullptr; };
     if (!await(opened, milliseconds(args.number_or("timeout_ms", 0, kMaxWaitMs))))
       throw VerbError(ENODEV, "no display device takes a client");
-    auto made = std::make_shared<Client>(frontend);
     const std::lock_guard lock(mutex_);
-    clients_.emplace(name, std::move(made));
-    return {{"path", frontend->paths().frontend}, {"driver", "displif-fake-frontend"}};
+    clients_.emplace(name, std::move(file));
+    return {{"path", "device/vdispl"}, {"driver", devices_.driver()}};
   }
 
   Json close(const Arguments& args) {
-    std::shared_ptr<Client> last;
+    std::shared_ptr<DrmFile> last;
     const std::lock_guard lock(mutex_);
     const auto found = clients_.find(args.text("name"));
     if (found == clients_.end()) throw VerbError(ENOENT, "no file named " + args.text("name"));
@@ -85,7 +80,7 @@ class Verbs {
   }
 
   Json close_all() {
-    std::map<std::string, std::shared_ptr<Client>> all;
+    std::map<std::string, std::shared_ptr<DrmFile>> all;
     {
       const std::lock_guard lock(mutex_);
       all.swap(clients_);
@@ -100,11 +95,11 @@ class Verbs {
     Json connectors = Json::array();
     Json crtcs = Json::array();
     Json planes = Json::array();
-    const auto program = client(args);
-    // This frontend keeps what it knows of a connector until it is told to look again.
+    const auto file = client(args);
+    // A frontend may keep what it knows of a connector until it is told to look again.
     const bool probe = args.has("probe") && args.number("probe", 1) == 1;
-    for (const Client::Connector& each : program->connectors()) {
-      if (probe) program->probe(connectors.size());
+    for (const DrmFile::Connector& each : file->connectors()) {
+      if (probe) file->probe(connectors.size());
       Json modes = Json::array();
       if (each.connected)
         modes.push_back({{"hdisplay", each.mode.width}, {"vdisplay", each.mode.height}});
@@ -126,7 +121,7 @@ class Verbs {
     const auto made = client(args)->create_buffer(
         name, u32(args, "width"), u32(args, "height"),
         static_cast<std::uint32_t>(args.number_or("bpp", 32, UINT32_MAX)));
-    return {{"handle", raw(made.cookie)}, {"pitch", made.pitch}, {"size", made.size}};
+    return {{"handle", made.id}, {"pitch", made.pitch}, {"size", made.size}};
   }
 
   Json destroy_dumb(const Arguments& args) {
@@ -150,17 +145,15 @@ class Verbs {
   Json add_fb(const Arguments& args) {
     const std::string name = args.text("name");
     expect_free(name);
-    Client::FramebufferSpec spec{.buffer = args.text("buffer")};
+    DrmFile::FramebufferSpec spec{.buffer = args.text("buffer")};
     if (args.has("width")) spec.width = u32(args, "width");
     if (args.has("height")) spec.height = u32(args, "height");
     const auto format = displif::fourcc_from_name(args.text("format", "XR24"));
     if (!format) throw VerbError(EINVAL, "argument format= is no FourCC code");
     spec.format = *format;
     const auto owner = client(args);
-    const auto pitch = owner->buffer(spec.buffer).pitch;
-    if (args.number_or("pitch", pitch, UINT32_MAX) != pitch ||
-        args.number_or("offset", 0, UINT32_MAX))
-      throw VerbError(EINVAL, "displif.h has no pitch and no offset of a framebuffer");
+    if (args.has("pitch")) spec.pitch = u32(args, "pitch");
+    spec.offset = static_cast<std::uint32_t>(args.number_or("offset", 0, UINT32_MAX));
     owner->add_framebuffer(name, spec);
     return nullptr;
   }
@@ -240,29 +233,30 @@ class Verbs {
     for (const auto& [file, each] : clients_)
       if (file == name || each->has(name)) throw VerbError(EEXIST, name + " is taken");
   }
-  std::shared_ptr<Client> client(const Arguments& args) {
+  std::shared_ptr<DrmFile> client(const Arguments& args) {
     const std::lock_guard lock(mutex_);
     const auto found = clients_.find(args.text("fd"));
     if (found == clients_.end()) throw VerbError(ENOENT, "no file named " + args.text("fd"));
     return found->second;
   }
-  std::shared_ptr<Client> owner_of(const std::string& buffer) {
+  std::shared_ptr<DrmFile> owner_of(const std::string& buffer) {
     const std::lock_guard lock(mutex_);
     for (const auto& [name, each] : clients_)
       if (each->has(buffer)) return each;
     throw VerbError(ENOENT, "no buffer named " + buffer);
   }
 
-  Devices& devices_;
+  DrmDevices& devices_;
+  std::string program_;
   agent::Heartbeat heartbeat_{/*realtime=*/false};
   std::mutex mutex_;
-  std::map<std::string, std::shared_ptr<Client>> clients_;
+  std::map<std::string, std::shared_ptr<DrmFile>> clients_;
 };
 
 }  // namespace
 
-void add_verbs(VerbTable& table, Devices& devices) {
-  const auto verbs = std::make_shared<Verbs>(devices);
+void add_verbs(VerbTable& table, DrmDevices& devices, std::string program) {
+  const auto verbs = std::make_shared<Verbs>(devices, std::move(program));
   const auto add = [&](agent::VerbSpec spec, Json (Verbs::*run)(const Arguments&)) {
     table.add(std::move(spec),
               [verbs, run](const Request& request) { return (verbs.get()->*run)(request.args); });
