@@ -72,6 +72,7 @@ class Attacker {
   Oracle oracle_;
   bool whole_connections_;
   bool connected_ = false;
+  unsigned connection_ = 0;  // which, by the backend's count
   std::array<Side, kConnectors> sides_;
   std::size_t base_mapped_ = 0;
   const fuzz::Input* input_ = nullptr;

@@ -60,14 +60,6 @@ void GuestMemory::link(std::uint64_t cookie, std::uint32_t value) {
   changed_[own] = true;
 }
 
-void GuestMemory::filled(xen::GrantRef first) {
-  const auto& refs = directories_.refs();
-  for (std::size_t i = 0; i < refs.size(); ++i) {
-    // What the list goes on with was linked, and so changed.
-    if (refs[i] == first || i >= kDirectories) changed_[i] = true;
-  }
-}
-
 void GuestMemory::reset() {
   for (std::size_t i = 0; i < changed_.size(); ++i) {
     if (changed_[i]) std::memcpy(words(i), polite_.data(), sizeof(polite_));

@@ -31,8 +31,8 @@ class GuestMemory {
   // By what an action names: the directory's own page, and the others.
   void write_entry(std::uint64_t cookie, std::uint32_t entry, std::uint32_t value);
   void link(std::uint64_t cookie, std::uint32_t value);
-  // The backend has written into the list that begins there.
-  void filled(xen::GrantRef first);
+  // The backend has written into a list, which may lead from any page to any other.
+  void filled() { changed_.fill(true); }
   void reset();
 
   xen::GrantRef page(std::size_t index) const { return pages_.refs()[index % kPages]; }

@@ -131,6 +131,7 @@ void Machine::remove_node(std::string_view name) {
 
 void Machine::publish_transport() {
   const loopback::ThreadDomain in(kFrontend);
+  if (former_.empty()) former_ = std::move(transports_);
   transports_.clear();
   for (std::size_t i = 0; i < kConnectors; ++i) {
     transports_.push_back(std::make_unique<Transport>(*channels_, kBackend));
@@ -143,6 +144,11 @@ void Machine::publish_transport() {
     node(displif::node::kEvtRingRef, displif::print(transport.event_page.refs().front()));
     node(displif::node::kEvtEventChannel, displif::print(transport.evt_port.port()));
   }
+}
+
+void Machine::settle(bool new_connection) {
+  if (!new_connection && !former_.empty()) transports_ = std::move(former_);
+  former_.clear();
 }
 
 bool Machine::await(bool connected) {
@@ -164,6 +170,7 @@ void Machine::connect() {
     throw std::runtime_error("the backend does not connect" +
                              (trouble.empty() ? "" : ": " + trouble.back()));
   }
+  settle(true);
   write_state(bus::print(State::connected));
   run();
 }

@@ -66,8 +66,10 @@ class Machine {
   // Is this a page of a ring, or an event page?
   bool is_transport(xen::GrantRef ref) const;
 
-  // Nodes of the frontend's, as it may write them.
+  // Nodes of the frontend's, as it may write them. Fresh pages and channels are the frontend's once
+  // settle() knows of a new connection; until then, and without one, the old ones stay.
   void publish_transport();
+  void settle(bool new_connection);
   void write_node(std::string_view name, std::string_view value);
   void remove_node(std::string_view name);
   void write_state(std::string_view text) { write_node("state", text); }
@@ -85,6 +87,7 @@ class Machine {
   std::optional<xen::EventChannels> channels_;
   std::optional<GuestMemory> memory_;
   std::vector<std::unique_ptr<Transport>> transports_;
+  std::vector<std::unique_ptr<Transport>> former_;
   trace::Recorder recorder_{nullptr};
   std::unique_ptr<fake_backend::FakeBackend> backend_;
 };

@@ -37,6 +37,23 @@ TEST_F(RecorderTest, observers_see_the_message_before_the_record_is_written) {
   EXPECT_EQ(records_then, 0U);
 }
 
+TEST(QuietRecorderTest, fields_are_made_for_those_who_listen_only) {
+  Recorder quiet{nullptr};
+  unsigned made = 0;
+  const auto fields = [&] {
+    ++made;
+    return Json{{"to", "Connected"}};
+  };
+  quiet.message(Kind::state, Direction::none, {}, fields);
+  quiet.log("nobody hears it");
+  EXPECT_EQ(made, 0U);
+  std::string seen;
+  quiet.observe([&](const Message& message) { seen = message.fields.at("to"); });
+  quiet.message(Kind::state, Direction::none, {}, fields);
+  EXPECT_EQ(made, 1U);
+  EXPECT_EQ(seen, "Connected");
+}
+
 TEST_F(RecorderTest, check_says_what_was_expected_and_seen) {
   EXPECT_FALSE(recorder.check(kRequirement, false, {"0", "1"}, "7"));
   EXPECT_EQ(records[0]["requirement"], "ring.example");

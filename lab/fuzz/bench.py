@@ -53,7 +53,7 @@ def _actions(target: Target) -> list[int]:
 def _seconds(built: Built, files: list[Path], runs: int) -> float:
     """Processor time of a process that executes each input `runs` times."""
     with sockets_folder() as sockets:
-        child = subprocess.Popen([str(built.program), f"-runs={runs}", *map(str, files)], stdin=subprocess.DEVNULL,
+        child = subprocess.Popen([str(built.program), f"-runs={runs}", "-detect_leaks=0", *map(str, files)], stdin=subprocess.DEVNULL,
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment("all") | sockets)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)

@@ -143,7 +143,7 @@ class Fuzzing:
     def _process(self, job: int, attempt: int, left: float | None) -> int:
         artifacts = self._folder / f"job-{job}"
         artifacts.mkdir(exist_ok=True)
-        options = [f"-max_len={MAX_LEN}", f"-timeout={TIMEOUT}", "-rss_limit_mb=2048", "-print_final_stats=1", "-reload=1",
+        options = [f"-max_len={MAX_LEN}", f"-timeout={TIMEOUT}", "-rss_limit_mb=2048", "-print_final_stats=1", "-reload=1", "-detect_leaks=0",
                    f"-artifact_prefix={artifacts}/", f"-seed={self._settings.seed + 1000 * job + attempt}"]
         if left is not None:
             options.append(f"-max_total_time={max(1, int(left))}")

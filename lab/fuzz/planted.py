@@ -60,7 +60,9 @@ def planted(defect: Defect, text: str) -> str:
         head = re.match(r"[^;{]*\{", text[found.start():])
         if not head:
             continue  # a call or a declaration
-        end = re.compile(r"^ {0,2}\}", re.MULTILINE).search(text, found.start() + head.end())
+        line = text.rfind("\n", 0, found.start()) + 1
+        indent = re.match(r" *", text[line:])
+        end = re.compile(rf"^{indent[0] if indent else ''}\}}", re.MULTILINE).search(text, found.start() + head.end())
         body = text[found.start():end.end() if end else len(text)]
         if body.count(defect.before) == 1:
             at = found.start() + body.index(defect.before)

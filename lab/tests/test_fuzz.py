@@ -1,16 +1,19 @@
 """`fuzz`: reading what a target says, masks, corpora, bad input; and each target for a fixed number of executions."""
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab.build import ROOT
 from lab.errors import Stop
-from lab.fuzz import builds, findings
+from lab.fuzz import builds, findings, planted
 from lab.fuzz.known import mask_of
-from lab.fuzz.targets import TARGETS, find_target
+from lab.fuzz.targets import TARGETS, Target, find_target
+from lab.kernel import stock_driver_source
 from lab.progress import Progress
 
 OWN = """FINDING memory-left: 16 octets of backend_map are never freed
@@ -131,3 +134,40 @@ def test_known_findings_are_found_when_they_are_not_masked(built: builds.Built, 
     assert "needs     6 actions:" in done.stdout  # of seven
     assert "known     removed-while-held: " in done.stdout
     assert "verdict   model only: " in done.stdout
+
+
+def test_a_broken_requirement_is_one_finding_however_it_is_broken() -> None:
+    texts = ("FINDING dbuf-create.accepted: DBUF_CREATE answered -XEN_EINVAL\n", "FINDING dbuf-create.accepted: DBUF_CREATE answered -XEN_EIO\n")
+    found = [findings.parse(text) for text in texts]
+    assert [each and each.key for each in found] == ["dbuf-create.accepted"] * 2
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if (planted.FOLDER / f"{target.name}.yaml").exists()],
+                         ids=lambda target: target.name)
+def test_every_planted_defect_has_its_place_once(target: Target) -> None:
+    root = stock_driver_source() if target.driver else ROOT
+    defects = planted.defects_of(target)
+    assert len(defects) >= 10 and len({defect.name for defect in defects}) == len(defects)
+    for defect in defects:
+        text = (root / defect.file).read_text(encoding="utf-8")
+        assert planted.planted(defect, text) != text
+
+
+def test_a_defect_whose_place_is_gone_is_named() -> None:
+    defect = planted.Defect("gone", "", "a.c", "f", "free(x);", "")
+    with pytest.raises(Stop, match=r"gone: f in a.c does not have `free\(x\);` once"):
+        planted.planted(defect, "void f(void)\n{\n}\n")
+
+
+def test_a_planted_fault_of_the_backend_is_found_from_an_empty_corpus() -> None:
+    done = fuzz("planted", "backend", "backend.omission.accepts-duplicate-dbuf-cookie")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 found from an empty corpus" in done.stdout
+
+
+def test_the_oracles_requirements_are_the_suites() -> None:
+    known = {each["id"] for each in yaml.safe_load((ROOT / "cases" / "requirements.yaml").read_text(encoding="utf-8"))["requirements"]}
+    for name in ("oracle.cc", "attacker.cc"):
+        text = (ROOT / "fuzzers" / "backend" / name).read_text(encoding="utf-8")
+        named = set(re.findall(r'"([a-z-]+\.[a-z-]+)"', text))
+        assert named and named <= known, named - known

@@ -17,8 +17,9 @@
 namespace displif_cts::linux_guest {
 namespace {
 
-constexpr unsigned kError = 3, kWarning = 4;
-constexpr std::size_t kMostLines = 100'000;
+constexpr unsigned kEmergency = 0, kError = 3, kWarning = 4;
+constexpr std::size_t kMostLines =
+    5'000;  // then only what is worst: a driver may say the same for ever
 
 std::mutex g_mutex;
 std::vector<LogLine> g_lines;
@@ -36,6 +37,7 @@ std::FILE* console() {
 void say(unsigned level, std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   const std::lock_guard lock(g_mutex);
+  if (g_lines.size() >= kMostLines && level != kEmergency) return;
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
   if (std::FILE* file = console()) {
@@ -43,7 +45,6 @@ void say(unsigned level, std::string text) {
                  static_cast<long long>(us % 1'000'000), text.c_str());
     std::fflush(file);
   }
-  if (g_lines.size() >= kMostLines) return;
   g_lines.push_back({level, std::move(text), g_lines.size(), static_cast<std::uint64_t>(us)});
 }
 
@@ -70,7 +71,7 @@ void warn(const std::string& what) {
 }  // namespace
 
 void soft_lockup(unsigned seconds) {
-  say(0, "watchdog: BUG: soft lockup - CPU#0 stuck for " + std::to_string(seconds) + "s!");
+  say(kEmergency, "watchdog: BUG: soft lockup - CPU#0 stuck for " + std::to_string(seconds) + "s!");
 }
 
 std::vector<LogLine> kernel_log(std::uint64_t offset) {
