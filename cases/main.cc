@@ -2,10 +2,12 @@
 #include "cases/monitor/frontend_monitors.h"
 #include "cases/requirements.gen.h"
 #include "cases/support/health.h"
+#include "harness/agent/steady_heap.h"
 #include "harness/runner/program.h"
 
 int main(int argc, char** argv) {
   using namespace displif_cts;
+  agent::keep_heap();
   runner::Hooks hooks;
   // A backend's health is looked at by its cases (cases/support/backend_case.h) and by the bed,
   // which has the peer's process.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "harness/agent/daemon.h"
+#include "harness/agent/steady_heap.h"
 
 namespace {
 
@@ -29,6 +30,7 @@ constexpr const char* kUsage =
 }  // namespace
 
 int main(int argc, char** argv) {
+  displif_cts::agent::keep_heap();
   displif_cts::agent::Options options;
   struct Flag {
     const char* name;

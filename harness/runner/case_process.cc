@@ -158,7 +158,7 @@ class ProcessEnd {
 Ending attend(pid_t child, int in, Clock::time_point limit, RecordReader& reader) {
   Ending ending;
   const ProcessEnd end(child);
-  std::string buffer(kPipeOctets, '\0');
+  std::array<char, 65536> buffer;
   for (;;) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(limit - Clock::now()).count();

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <string>
 
+#include "harness/agent/steady_heap.h"
 #include "lab/guest/agent_channel.h"
 #include "lab/guest/drm_verbs.h"
 #include "lab/guest/server.h"
@@ -110,4 +111,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace displif_cts::exerciser
 
-int main(int argc, char** argv) { return displif_cts::exerciser::run(argc, argv); }
+int main(int argc, char** argv) {
+  displif_cts::agent::keep_heap();
+  return displif_cts::exerciser::run(argc, argv);
+}
