@@ -184,7 +184,8 @@ BACKEND_CASE(Shown,
              {.id = "backend.pg-flip.shown",
               .title = "When a flip has completed, the new frame is on the screen, pixel for "
                        "pixel.",
-              .requirements = of(req::pg_flip_framebuffer_shown)}) {
+              .requirements = of(req::pg_flip_framebuffer_shown),
+              .timeout = seconds(60)}) {
   SKIP_IF(lacks_screen());
   // Every pixel crosses the agent's line: a small mode that every display has.
   FakeFrontend& frontend = connect({.connectors = {connector_of(640, 480, 0)}});

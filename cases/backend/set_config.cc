@@ -203,7 +203,8 @@ BACKEND_CASE(SmallFramebuffer,
 BACKEND_CASE(Shown, {.id = "backend.set-config.shown",
                      .title = "What was drawn before the configuration is on the screen after it, "
                               "pixel for pixel.",
-                     .requirements = of(req::set_config_framebuffer_shown)}) {
+                     .requirements = of(req::set_config_framebuffer_shown),
+                     .timeout = seconds(60)}) {
   SKIP_IF(lacks_screen());
   // Every pixel crosses the agent's line: a small mode that every display has.
   FakeFrontend& frontend = connect({.connectors = {connector_of(640, 480, 0)}});
@@ -232,7 +233,8 @@ BACKEND_CASE(Shown, {.id = "backend.set-config.shown",
 
 BACKEND_CASE(Hidden, {.id = "backend.set-config.hidden",
                       .title = "After a reset the picture is no longer on the screen.",
-                      .requirements = of(req::set_config_reset_hides)}) {
+                      .requirements = of(req::set_config_reset_hides),
+                      .timeout = seconds(60)}) {
   SKIP_IF(lacks_screen());
   // Every pixel crosses the agent's line: a small mode that every display has.
   FakeFrontend& frontend = connect({.connectors = {connector_of(640, 480, 0)}});
