@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _FRAME = re.compile(r"^\s+#\d+ 0x[0-9a-f]+ in (?P<function>.+?) (?P<place>\S+)$")
-_OWN = re.compile(r"__sanitizer|__interceptor|__asan|__ubsan|fuzzer::|vfinding|displif_cts::shim::finding|pthread_kill|^raise$|^abort$")
+_OWN = re.compile(r"__sanitizer|__interceptor|__asan|__ubsan|fuzzer::|vfinding|displif_cts::shim::finding|pthread_kill|^raise$|^abort$|^main$|^_start$|__libc_start")
 DEPTH = 3  # frames that tell one finding from another
 
 
@@ -69,7 +69,7 @@ def parse(log: str) -> Finding | None:
         started = True
         function, place = match["function"], match["place"]
         # The model and the target's own code are not what is under test.
-        if _OWN.search(function) or "/fuzzers/" in place or "(" in place:
+        if _OWN.search(function) or "/fuzzers/" in place or "(" in place or place.endswith(")"):
             continue
         functions.append(function.partition("(")[0])
         places.append(re.sub(r"^.*/(?=[^/]+$)", "", place))
