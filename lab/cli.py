@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from lab.cli_options import add_bed_options, add_certify_options, add_fuzz_options, add_gate_options, add_run_options, add_selection_options
+from lab.cli_options import add_bed_options, add_certify_options, add_fuzz_options, add_gate_options, add_lab_options, add_run_options, add_selection_options
 from lab.errors import INFRASTRUCTURE, USAGE, Stop, Terminated
 
 INTERRUPTED = 130
@@ -80,6 +80,9 @@ def make_parser() -> argparse.ArgumentParser:
     comparing.add_argument("after", metavar="RUN", nargs="?", help="the other one (default: the first one's repeated attempts)")
     comparing.add_argument("--format", choices=("text", "html"), default="text")
     comparing.add_argument("--out", metavar="FILE", help="where to write (default: stdout)")
+    merging = commands.add_parser("merge", help="the shards of one run, as one run")
+    merging.add_argument("runs", metavar="RUN", nargs="+", help="a shard's folder or its stream.jsonl")
+    merging.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the whole run")
     gate = commands.add_parser("gate", help="run a driver before and after a change, and show what differs")
     for side, text in (("base", "the driver as it was"), ("patched", "the driver as it is now")):
         gate.add_argument(f"--{side}", action="append", required=True, type=Path, metavar="DIR|FILE",
@@ -94,6 +97,10 @@ def make_parser() -> argparse.ArgumentParser:
     verify.add_argument("--key", type=Path, metavar="FILE", help="the maker's public key, for the signature")
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)
+    package = commands.add_parser("package", help="the programs that a dom0 needs, as an archive and a Debian package")
+    package.add_argument("--arch", choices=("amd64",), default="amd64", help="of the dom0 (default: %(default)s)")
+    package.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write (default: here)")
+    add_lab_options(commands.add_parser("lab", help="LAVA jobs: make one, check it, run it by LAVA's own code"))
     commands.add_parser("doctor", help="look at this machine and say what is missing")
     return parser
 
@@ -140,6 +147,18 @@ def dispatch(arguments: argparse.Namespace) -> int:
         from lab import cli_certify
 
         return getattr(cli_certify, arguments.command)(arguments)
+    if arguments.command == "merge":
+        from lab.merge import command
+
+        return command(arguments)
+    if arguments.command == "package":
+        from lab.package import command
+
+        return command(arguments)
+    if arguments.command == "lab":
+        from lab.cli_lab import command
+
+        return command(arguments)
     if arguments.command == "expectations":
         from lab.cli_expectations import command
 

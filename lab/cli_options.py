@@ -94,6 +94,19 @@ def add_certify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--make-list", action="store_true", help="write the mandatory list of the suite as it is now, and stop")
 
 
+def add_lab_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("job", "lint", "run"), help="job: images, job and device dictionary for a qemu device; lint: LAVA's schema "
+                        "and what it does not see; run: `lava-run` on such a job, its results against the stream")
+    parser.add_argument("files", metavar="JOB", nargs="*", type=Path, help="for lint: jobs")
+    parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
+    parser.add_argument("--device-type", default="qemu", metavar="TYPE", help="the job's device type (default: %(default)s)")
+    parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="a tag that the device must have (repeatable)")
+    parser.add_argument("--minutes", type=_positive, default=60, metavar="N", help="the job's time limit (default: %(default)s)")
+    parser.add_argument("--url", metavar="URL", help="where the images can be had (default: the files here)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the job (default: a new one under out/)")
+
+
 def certify_options(arguments: argparse.Namespace) -> RunOptions:
     """The whole suite: a selection would leave cases of the list out."""
     return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None, driver_domain=False))

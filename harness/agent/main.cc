@@ -6,6 +6,7 @@
 #include <exception>
 #include <string>
 
+#include "harness/agent/client.h"
 #include "harness/agent/daemon.h"
 #include "harness/agent/steady_heap.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: displif-cts-agent [options]\n"
+    "       displif-cts-agent call [--socket PATH] VERB [KEY=VALUE]...\n"
     "\n"
     "Serves displif-cts in domain 0: files, programs, the guest's health, and the way to\n"
     "displif-cts-exerciser in the guest. The protocol is described in lab/guest/PROTOCOL.md.\n"
@@ -25,7 +27,40 @@ constexpr const char* kUsage =
     "  --carried-dir PATH     where mount-carried mounts it (/carried)\n"
     "  --kernel-log PATH      this domain's kernel log (/dev/kmsg)\n"
     "  --oracle PATH          unix socket that knows the guest's grants and ports, in place of "
-    "Xen\n";
+    "Xen\n"
+    "`call` asks a running agent one thing and prints its answer; status 1 when that is no.\n";
+
+// For a shell in domain 0. Status 0: done; 1: it failed, or there was no answer; 2: wrong usage.
+int call(int argc, char** argv, std::string socket) {
+  int at = 2;
+  if (at + 1 < argc && std::string(argv[at]) == "--socket") {
+    socket = argv[at + 1];
+    at += 2;
+  }
+  if (at >= argc) {
+    std::fputs(kUsage, stderr);
+    return 2;
+  }
+  const std::string verb = argv[at];
+  displif_cts::agent::Args args;
+  for (++at; at < argc; ++at) {
+    const std::string word = argv[at];
+    const auto equals = word.find('=');
+    if (equals == std::string::npos) {
+      std::fprintf(stderr, "displif-cts-agent: %s is no KEY=VALUE\n%s", word.c_str(), kUsage);
+      return 2;
+    }
+    args.emplace_back(word.substr(0, equals), word.substr(equals + 1));
+  }
+  try {
+    const auto answer = displif_cts::agent::Client(socket).try_call(verb, args);
+    std::printf("%s\n", answer.dump().c_str());
+    return answer.value("ok", false) ? 0 : 1;
+  } catch (const displif_cts::agent::Error& error) {
+    std::fprintf(stderr, "displif-cts-agent: %s\n", error.what());
+    return 1;
+  }
+}
 
 }  // namespace
 
@@ -36,6 +71,7 @@ int main(int argc, char** argv) {
     const char* name;
     std::string* value;
   };
+  if (argc > 1 && std::string(argv[1]) == "call") return call(argc, argv, options.socket);
   const Flag flags[] = {{"socket", &options.socket},
                         {"port", &options.port},
                         {"stream-port", &options.stream_port},

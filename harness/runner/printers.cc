@@ -73,11 +73,46 @@ class KtapPrinter : public Printer {
   unsigned number_ = 0;
 };
 
+// LAVA's signals, each on a line of its own (lava-test-case and lava-test-set print the same), for
+// a job whose only way out of the board is its console. What was planned and what was said stand
+// in the first and the last line, so that a lost line is noticed. Words: reports/statuses.yaml.
+class LavaPrinter : public Printer {
+ public:
+  explicit LavaPrinter(std::FILE* out) : out_(out) {}
+
+  void take(const Json& record) override {
+    const std::string type = record.value("t", "");
+    if (type == "plan")
+      fmt::print(out_, "\n<LAVA_SIGNAL_TESTSET START displif-cts>\ndisplif-cts: {} planned\n",
+                 record.value("count", 0));
+    if (type == "verdict") print_verdict(record);
+    if (type == "end")
+      fmt::print(out_, "displif-cts: {} told\n<LAVA_SIGNAL_TESTSET STOP>\n", told_);
+    std::fflush(out_);
+  }
+
+ private:
+  void print_verdict(const Json& record) {
+    const std::string verdict = record.value("verdict", "");
+    const char* result = verdict == "pass" || verdict == "warn" ? "pass"
+                         : verdict == "skip"                    ? "skip"
+                         : verdict == "infra-error"             ? "unknown"
+                                                                : "fail";
+    fmt::print(out_, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={} RESULT={}>\n", record.value("case", ""),
+               result);
+    ++told_;
+  }
+
+  std::FILE* out_;
+  unsigned told_ = 0;
+};
+
 }  // namespace
 
 std::unique_ptr<Printer> make_printer(std::string_view format, std::FILE* out) {
   if (format == "human") return std::make_unique<HumanPrinter>(out);
   if (format == "ktap") return std::make_unique<KtapPrinter>(out);
+  if (format == "lava") return std::make_unique<LavaPrinter>(out);
   if (format == "none") return std::make_unique<NullPrinter>();
   return nullptr;
 }

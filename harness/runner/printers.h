@@ -1,4 +1,5 @@
-// What a runner on a board can print by itself: people's text and KTAP. Both are made from records.
+// What a runner on a board can print by itself: people's text, KTAP and LAVA's signals, all made
+// from records.
 #pragma once
 
 #include <cstdio>
@@ -16,7 +17,7 @@ class Printer {
   virtual void take(const Json& record) = 0;
 };
 
-// `format` is human, ktap or none; null for another word.
+// `format` is human, ktap, lava or none; null for another word.
 std::unique_ptr<Printer> make_printer(std::string_view format, std::FILE* out);
 
 }  // namespace displif_cts::runner

@@ -117,6 +117,7 @@ class Run {
       for (const CaseInfo* info : cases)
         if (info->monitor) judge_monitor(*info);
       writer_.seal(Json(counts_));
+      printer_->take(Json{{"t", "end"}, {"counts", counts_}});
     }
     return exit_status();
   }
@@ -267,7 +268,7 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
   auto* run_command = app.add_subcommand("run", "run cases, from the domain of the fake");
   add_selection(*run_command, options);
   run_command->add_option("--format", options.format)
-      ->check(CLI::IsMember({"human", "jsonl", "ktap"}));
+      ->check(CLI::IsMember({"human", "jsonl", "ktap", "lava"}));
   run_command->add_option("--bed", options.bed)->check(CLI::IsMember({"qemu", "loopback", "host"}));
   run_command->add_option("--agent", options.agent, "socket of displif-cts-agent");
   run_command->add_option("--domain", options.domain, "the peer's domain id")->required();

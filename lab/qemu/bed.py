@@ -82,17 +82,20 @@ class Bed:
         self._held.clear()
         self._store.close()
 
+    def gather(self) -> Ingredients:
+        """What a machine is made of, out of packages and options; nothing is booted."""
+        with self._phase("packages"):
+            wanted, self._packages, trees = self._unpacked()
+            self._ingredients = self._collect(wanted, trees)
+        return self._ingredients
+
     def prepare(self) -> None:
         """Everything up to the template that instances are restored from. Well below a second when nothing changed."""
         start = time.monotonic()
         qemu_path()
         self._cache.sweep()
-        with self._phase("packages"):
-            wanted, self._packages, trees = self._unpacked()
-            self._ingredients = self._collect(wanted, trees)
-            self._driver = choose_driver(
-                [path.absolute() for path in self.options.module], self._ingredients.guest_modules
-            )
+        self.gather()
+        self._driver = choose_driver([path.absolute() for path in self.options.module], self._ingredients.guest_modules)
         booted_key = content_key([hardware_description(self._shape), DISK_BYTES, self._ingredients.description()])
         driver_key = content_key([booted_key, [[m.name, file_hash(m.origin)] for m in self._driver]])
         self._template = self._obtain_template(booted_key, driver_key)

@@ -72,6 +72,20 @@ def test_every_verdict_goes_through_every_writer(meta_stream: Path, form: str) -
             assert word.startswith(wanted) and bool(word) == bool(wanted), (result.id, word, wanted)
 
 
+def test_the_runners_own_signals_say_what_its_records_say(meta_records: list[dict[str, object]], tmp_path: Path) -> None:
+    """`--format lava` on a board without Python: the words of the one table, and two counts that show a lost line."""
+    runner = build("release", [META]) / "cases" / "meta" / META
+    (tmp_path / "peer.json").write_text(json.dumps({"name": "nobody", "version": "0"}))
+    done = subprocess.run([runner, "run", "--format", "lava", "--domain", "0", "--peer", tmp_path / "peer.json"], capture_output=True, text=True, timeout=120)
+    wanted = {str(record["case"]): str(record["verdict"]) for record in meta_records if record["t"] == "verdict"}
+    words = {"fail": "unexpected-fail", "hang": "unexpected-fail", "crash": "unexpected-fail", "infra-error": "missing"}
+    lines = done.stdout.strip().splitlines()
+    assert lines[:2] == ["<LAVA_SIGNAL_TESTSET START displif-cts>", f"displif-cts: {len(wanted)} planned"]
+    assert lines[-2:] == [f"displif-cts: {len(wanted)} told", "<LAVA_SIGNAL_TESTSET STOP>"]
+    assert consumers.lava("\n".join(lines[2:-2])) == {
+        name: statuses().row(words.get(verdict, "expected"), verdict).lava for name, verdict in wanted.items()}
+
+
 def kunit(text: str, folder: Path) -> tuple[int, str]:
     """The kernel's own reader, out of Debian's linux-source."""
     file = folder / "report.ktap"

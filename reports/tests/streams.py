@@ -28,10 +28,11 @@ def head(ids: Iterable[str] = (GOOD, BAD, WARN, SKIP, MONITOR), expectations: Re
               **({"monitor": True} if ".monitor." in i else {})} for i in ids]
     digest = hashlib.sha256("".join(f"{c['id']}\n" for c in cases).encode()).hexdigest()
     return [
-        rec("run", suite="displif-cts", argv=["./displif-cts", "run"], bed="qemu", role="frontend",
-            peer={"name": "some-frontend", "version": "6.1"}, peer_version="6.1.176-1", seed=7,
-            started="2026-03-01T10:00:00+00:00", expectations=expectations or [], expectations_file="lab/peers/x.yaml",
-            **{"repeat": 1, "selection": None, **run}),
+        rec("run", **{
+            "suite": "displif-cts", "argv": ["./displif-cts", "run"], "bed": "qemu", "role": "frontend",
+            "peer": {"name": "some-frontend", "version": "6.1"}, "peer_version": "6.1.176-1", "seed": 7,
+            "started": "2026-03-01T10:00:00+00:00", "expectations": expectations or [], "expectations_file": "lab/peers/x.yaml",
+            "repeat": 1, "selection": None, **run}),
         rec("env", guest_type="pv", xen={"build_id": "abcd"}),
         rec("plan", cases=cases, count=len(cases), sha256=digest, known=[c["id"] for c in cases],
             requirements=REQUIREMENTS),

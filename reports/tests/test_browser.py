@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from reports import html
+from reports.measure import write_stream
 from reports.tests import streams as s
 from reports.tests.browser import Page, started
 from reports.tests.test_html import artifact, png
@@ -186,3 +187,17 @@ def test_a_message_that_is_no_json_is_shown_as_it_is(driver: Any, tmp_path: Path
     page = Page(driver, tmp_path / "report.html")
     assert '"op":"DBUF_CREATE",,,' in page.text(page.open_case(f"{s.BAD}-1"), "svg title")
     assert page.complaints() == []
+
+
+@pytest.mark.full
+def test_a_large_run_opens(driver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """2,000 cases, 100 MB of stream: how long the browser takes is printed, and never judged."""
+    write_stream(tmp_path / "stream.jsonl", 2000)
+    (tmp_path / "report.html").write_text(html.write(judged_stream(tmp_path / "stream.jsonl"), tmp_path))
+    page = Page(driver, tmp_path / "report.html")
+    ready, load = page.js("const t = performance.getEntriesByType('navigation')[0]; return [t.domContentLoadedEventEnd, t.loadEventEnd]")
+    case = page.open_case("frontend.bench-0.case-0-1")
+    assert "DBUF_CREATE id 7" in page.text(case, ".check") and len(page.shown()) == 2000 and page.complaints() == []
+    size = (tmp_path / "report.html").stat().st_size
+    with capsys.disabled():
+        print(f"\n2,000 cases, page of {size / 1e6:.1f} MB: usable after {ready:.0f} ms, loaded after {load:.0f} ms")

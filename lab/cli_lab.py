@@ -1,0 +1,108 @@
+"""`lab`: LAVA jobs, made, checked, and run by LAVA's own code."""
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from lab import package
+from lab.build import build_carried
+from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.lava import images, job, lint, results, tools
+from lab.progress import Progress
+from lab.qemu import Bed, BedOptions
+from lab.qemu.cache import Cache
+from lab.qemu.errors import BedError
+from lab.run import make_folder
+from lab.suite import check_globs
+from reports.model import read_run
+from reports.write import write_file
+
+JOB, DEVICE, LOG = "job.yaml", "device.yaml", "lava.log"
+
+
+def command(arguments: argparse.Namespace) -> int:
+    try:
+        return {"lint": _lint, "job": _job, "run": _run}[arguments.what](arguments)
+    except BedError as error:
+        raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    """0: neither LAVA's schema nor the linter complains. 1: one does."""
+    if not arguments.files:
+        raise Stop(USAGE, "no job is named", "./displif-cts lab lint JOB.yaml")
+    lava = tools.obtain(Cache(None), Progress().bed)
+    complaints = 0
+    for file in arguments.files:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Stop(USAGE, f"{file}: {error}") from None
+        found = lint.lint_job(text)
+        if schema := lava.schema_complaints(file):
+            found.insert(0, f"LAVA's schema: {schema}")
+        complaints += len(found)
+        print("\n".join(f"{file}: {complaint}" for complaint in found) if found else f"{file}: good")
+    return 1 if complaints else 0
+
+
+def _options(arguments: argparse.Namespace) -> job.JobOptions:
+    return job.JobOptions(check_globs(arguments.case, "--case"), check_globs(arguments.exclude, "--exclude"), device_type=arguments.device_type,
+                          tags=arguments.tag, minutes=arguments.minutes, base_url=arguments.url)
+
+
+def _make(arguments: argparse.Namespace, folder: Path, progress: Progress) -> None:
+    """Images, job and device dictionary, into the folder."""
+    options = _options(arguments)
+    programs = build_carried(progress)
+    with Bed(BedOptions(), programs=programs.bin, progress=progress.bed) as bed, progress.phase("images", "Xen, dom0, disk"):
+        archive = package.make_archive(programs.carried, "amd64", folder)
+        made = images.build(bed.gather(), archive, folder)
+    (folder / JOB).write_text(job.qemu_job(made, options))
+    (folder / DEVICE).write_text(job.qemu_device())
+
+
+def _job(arguments: argparse.Namespace) -> int:
+    folder = make_folder(arguments.out)
+    _make(arguments, folder, Progress())
+    print(folder / JOB)
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """0: LAVA's results are the stream's. 3: they are not, or the job did not end well."""
+    progress = Progress()
+    lava = tools.obtain(Cache(None), progress.bed)
+    folder = make_folder(arguments.out)
+    _make(arguments, folder, progress)
+    for complaint in (lava.schema_complaints(folder / JOB), *lint.lint_job((folder / JOB).read_text()), *lint.lint_device((folder / DEVICE).read_text())):
+        if complaint:
+            raise Stop(INFRASTRUCTURE, f"{folder / JOB}: {complaint}")
+    (folder / "dispatcher.yaml").write_text("dispatcher_ip: 127.0.0.1\n")
+    with tempfile.TemporaryDirectory(prefix="displif-cts-lava-") as work, progress.phase("lava-run"):
+        status = lava.run(folder / JOB, folder / DEVICE, folder / "dispatcher.yaml", Path(work), folder / LOG)
+    return report(folder, status)
+
+
+def report(folder: Path, status: int) -> int:
+    """What came back, and whether LAVA and the stream say the same."""
+    found = results.read(folder / LOG)
+    stream = found.stream()
+    run = None
+    if stream is not None:
+        (folder / "stream.jsonl").write_bytes(stream)
+        run = read_run(folder / "stream.jsonl")
+    texts = results.differences(found, run)
+    table = "".join(f"{result:<8} {name}\n" for name, result in sorted(found.cases.items()))
+    write_file(folder / "lava-results.txt", table)
+    sys.stdout.write(table)
+    for text in texts:
+        print(f"DIFFERS   {text}")
+    if status != 0:
+        print(f"lava-run  status {status}")
+    print(f"log       {folder / LOG}")
+    judged = sum(case.verdict is not None for case in run.cases.values()) if run else 0
+    print(f"{'NOT ' if texts or status else ''}THE SAME: {len(found.cases)} results in LAVA, {judged} verdicts in the stream")
+    return 3 if texts or status else 0
