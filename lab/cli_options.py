@@ -34,6 +34,9 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--role", choices=("frontend", "backend"), default="frontend", help="what the peer is")
     parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
+    parser.add_argument("--group", action="append", default=[], metavar="NAME", help="only these groups of cases (repeatable); "
+                        "the group `long` runs only when it is named, or with --full")
+    parser.add_argument("--full", action="store_true", help="the long cases, too")
 
 
 def add_bed_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +47,7 @@ def add_bed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--driver-source", metavar="DIR", type=Path, help="a kernel tree's drivers/gpu/drm/xen, to be built")
     parser.add_argument("--kernel", metavar="IMAGE", type=Path, help="the guest's kernel; needs --modules")
     parser.add_argument("--modules", metavar="DIR", type=Path, help="its modules (lib/modules/VERSION)")
+    parser.add_argument("--paranoid", action="store_true", help="boot the guest's kernel with slab poisoning and red zones")
     parser.add_argument("--xen", metavar="IMAGE", type=Path, help="the hypervisor; needs --xen-tools")
     parser.add_argument("--xen-tools", metavar="DIR", type=Path, help="the tools built with it")
 
@@ -145,7 +149,8 @@ def _selection(arguments: argparse.Namespace) -> Selection:
         shard = parse_shard(arguments.shard) if getattr(arguments, "shard", None) else None
     except ValueError as error:
         raise Stop(USAGE, f"--shard: {error}") from None
-    return Selection(check_globs(arguments.case, "--case"), check_globs(arguments.exclude, "--exclude"), shard)
+    return Selection(check_globs(arguments.case, "--case"), check_globs(arguments.exclude, "--exclude"), shard,
+                     tuple(getattr(arguments, "group", ())), getattr(arguments, "full", False))
 
 
 def list_options(arguments: argparse.Namespace) -> RunOptions:
@@ -155,7 +160,7 @@ def list_options(arguments: argparse.Namespace) -> RunOptions:
 def bed_options(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(bed=_bed_of("frontend", arguments.bed), modules=tuple(arguments.module), driver_source=arguments.driver_source,
                       kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen,
-                      xen_tools=arguments.xen_tools)
+                      xen_tools=arguments.xen_tools, paranoid=arguments.paranoid)
 
 
 def gate_options(arguments: argparse.Namespace) -> RunOptions:
@@ -182,4 +187,4 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         jobs=arguments.jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
         out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools,
-        driver_domain=arguments.driver_domain)
+        driver_domain=arguments.driver_domain, paranoid=arguments.paranoid)

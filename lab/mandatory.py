@@ -7,7 +7,7 @@ import yaml
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, Stop
-from lab.suite import Suite
+from lab.suite import LONG, Suite
 from reports.statement import list_hash
 
 FOLDER = ROOT / "cases" / "mandatory"
@@ -15,9 +15,9 @@ BINDING = frozenset(("must", "robust"))
 
 
 def binding_cases(suite: Suite) -> list[str]:
-    """The cases, monitors included, that judge a `must` or a `robust` requirement."""
+    """The cases, monitors included and long ones left out, that judge a `must` or a `robust` requirement."""
     levels = {str(requirement["id"]): requirement.get("level") for requirement in suite.requirements}
-    return [case.id for case in suite.cases if BINDING & {levels.get(name) for name in case.requirements}]
+    return [case.id for case in suite.cases if case.group != LONG and BINDING & {levels.get(name) for name in case.requirements}]
 
 
 def pinned_hashes(folder: Path = FOLDER) -> dict[str, str]:

@@ -63,6 +63,7 @@ class RunOptions:
     xen: Path | None = None
     xen_tools: Path | None = None
     driver_domain: bool = False  # the backend under test in a domain of its own
+    paranoid: bool = False  # the guest's kernel with poisoned slabs and red zones
     argv: tuple[str, ...] = ()
 
     def repro(self) -> list[str]:
@@ -77,6 +78,7 @@ class RunOptions:
                 words += [name, str(value)]
         words += ["--fresh"] if self.fresh else []
         words += ["--driver-domain"] if self.driver_domain else []
+        words += ["--paranoid"] if self.paranoid else []
         for module in self.modules:
             words += ["--module", str(module)]
         return words
@@ -146,7 +148,8 @@ def _check_files(options: RunOptions) -> None:
 def _refuse_machine_options(options: RunOptions) -> None:
     """Said, and not ignored: a run without the kernel that was handed in proves nothing about it."""
     default = RunOptions()
-    for option, name in (("modules", "--module"), ("kernel", "--kernel"), ("modules_dir", "--modules"), ("xen", "--xen"), ("xen_tools", "--xen-tools")):
+    for option, name in (("modules", "--module"), ("kernel", "--kernel"), ("modules_dir", "--modules"), ("xen", "--xen"),
+                         ("xen_tools", "--xen-tools"), ("paranoid", "--paranoid")):
         if getattr(options, option) != getattr(default, option):
             raise Stop(USAGE, f"{name} is for the qemu bed; the {options.bed} bed has neither kernel nor hypervisor")
 
@@ -180,7 +183,7 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
 
         modules = list(build_driver(options.driver_source, progress.bed, modules_dir=options.modules_dir))
     bed = Bed(BedOptions(module=modules, kernel=options.kernel, modules_dir=options.modules_dir,
-                         xen=options.xen, xen_tools=options.xen_tools),
+                         xen=options.xen, xen_tools=options.xen_tools, paranoid=options.paranoid),
               programs=prepared.programs.bin, progress=progress.bed)
     bed.prepare()
     return bed

@@ -22,7 +22,7 @@ from lab.loopback import LoopbackBed, PeerCommand
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 from lab.run import DEFAULT_BACKEND, DEFAULT_GUEST, Prepared, RunOptions, default_jobs, make_folder, prepare
-from lab.suite import Case
+from lab.suite import LONG, Case
 
 PEERS = {"backend": DEFAULT_BACKEND, "frontend": DEFAULT_GUEST}  # by role; the fakes' names, too
 # What a conformant peer does with the monitors looking on, for faults that they alone can see: first the richest.
@@ -102,11 +102,17 @@ class Bench:
     def suite_cases(self) -> Sequence[Case]:
         return self._prepared.plan.runnable
 
-    def candidates(self, fault: Fault) -> list[Case]:
-        """The cases that cite the fault's requirement; where a monitor does, whatever makes the peer work."""
+    def only_long(self, fault: Fault) -> bool:
+        """Whether the fault shows in long cases only."""
+        cases = self._prepared.suite.citing(fault.requirement)
+        return bool(cases) and all(case.group == LONG for case in cases)
+
+    def candidates(self, fault: Fault, long: bool) -> list[Case]:
+        """The cases that cite the fault's requirement, `long` ones too; where a monitor does, whatever makes the peer
+        work."""
         runnable = {case.id: case for case in self.suite_cases()}
         suite = self._prepared.suite
-        cases = suite.citing(fault.requirement)
+        cases = [case for case in suite.citing(fault.requirement) if long or case.group != LONG]
         if any(case.monitor and fault.requirement in case.requirements for case in suite.cases):
             cases += [runnable[name] for name in (*DRIVES, *runnable) if name in runnable and runnable[name] not in cases]
         return cases
@@ -161,6 +167,7 @@ def command(arguments: argparse.Namespace) -> int:
     progress = Progress()
     lines: list[Line] = []
     alarms: list[Trial] = []
+    left: list[Fault] = []
     roles = [arguments.role] if arguments.role else list(PEERS)
     chosen: dict[str, list[Fault]] = {}
     benches: dict[str, Bench] = {}
@@ -176,11 +183,16 @@ def command(arguments: argparse.Namespace) -> int:
         if arguments.full:
             alarms += _false_alarms(bench, [fault for fault in faults if fault.kind == "stress"], role, jobs, progress)
         mutants = mutants_of(faults)
+        long = bool(arguments.full or arguments.fault)
+        left += [] if long else [fault for fault in mutants if bench.only_long(fault)]
+        mutants = [fault for fault in mutants if fault not in left]
         with progress.phase("faults", f"{len(mutants)} deviations and omissions of a {role}, {jobs} at a time"):
-            lines += _lines(bench, mutants, arguments.full, jobs, progress)
+            lines += _lines(bench, mutants, arguments.full, long, jobs, progress)
     folder = make_folder(None)
     known = known_survivors()
     write_matrix(folder / "kill-matrix.json", lines, alarms)
+    for fault in left:
+        print(f"not tried without --full or --fault: {fault.id}: only long cases look")
     print(table(lines, alarms, known))
     print(f"kill matrix   {folder / 'kill-matrix.json'}")
     return 1 if alarms or any(bool(line.by) == (line.fault.id in known) for line in lines) else 0
@@ -206,11 +218,11 @@ def _once_more(bench: Bench, trial: Trial, faults: Sequence[Fault | None]) -> Tr
     return bench.attempt(case, next((fault for fault in faults if fault and fault.id == trial.fault), None))
 
 
-def _lines(bench: Bench, faults: Sequence[Fault], full: bool, jobs: int, progress: Progress) -> list[Line]:
+def _lines(bench: Bench, faults: Sequence[Fault], full: bool, long: bool, jobs: int, progress: Progress) -> list[Line]:
     lock, done = threading.Lock(), [0]
 
     def one(fault: Fault) -> Line:
-        line = bench.line(fault, bench.candidates(fault), full)
+        line = bench.line(fault, bench.candidates(fault, long), full)
         with lock:
             done[0] += 1
             said = f"caught by {line.by[0]}" if line.by else f"SURVIVED: {line.why}"

@@ -16,6 +16,8 @@ import yaml
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.places import with_places
 
+# Cases that take minutes: they run when they are asked for, and not in the time of every run.
+LONG = "long"
 AMBIGUITIES = Path(__file__).resolve().parent.parent / "cases" / "ambiguities.yaml"
 
 
@@ -53,16 +55,25 @@ class Selection:
     globs: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None  # I of N, from 1
+    groups: tuple[str, ...] = ()
+    full: bool = False  # the long cases, too
 
     @property
     def whole(self) -> bool:
-        return not self.globs and not self.excludes and self.shard is None
+        return not self.globs and not self.excludes and not self.groups and not self.full and self.shard is None
+
+    @property
+    def names_long(self) -> bool:
+        """Whether the long cases are asked for."""
+        return self.full or LONG in self.groups or any(f".{LONG}." in glob for glob in self.globs)
 
     def to_json(self) -> dict[str, Any] | None:
         if self.whole:
             return None
         shard = f"{self.shard[0]}/{self.shard[1]}" if self.shard else None
-        return {"case": list(self.globs), "exclude": list(self.excludes), "shard": shard}
+        more = {"group": list(self.groups)} if self.groups else {}
+        return {"case": list(self.globs), "exclude": list(self.excludes), "shard": shard, **more,
+                **({"full": True} if self.full else {})}
 
 
 @dataclass(frozen=True)
@@ -146,8 +157,12 @@ def select(suite: Suite, selection: Selection) -> Plan:
     for glob in selection.globs:
         if not any(fnmatch.fnmatchcase(case.id, glob) for case in suite.cases):
             raise Stop(INFRASTRUCTURE, f"--case {glob} matches no case; nothing ran", _near(glob, suite))
+    for group in selection.groups:
+        if not any(case.group == group for case in suite.cases):
+            raise Stop(INFRASTRUCTURE, f"--group {group} names no group; nothing ran",
+                       "groups: " + ", ".join(sorted({case.group for case in suite.cases if case.group})))
     if not chosen:
-        raise Stop(INFRASTRUCTURE, "--exclude leaves no case; nothing ran")
+        raise Stop(INFRASTRUCTURE, "the selection leaves no case; nothing ran")
     if all(case.monitor for case in chosen):
         raise Stop(INFRASTRUCTURE, "nothing to run is selected: monitors judge other cases while these run",
                    "add --case with the cases to watch")
@@ -158,6 +173,10 @@ def select(suite: Suite, selection: Selection) -> Plan:
 
 
 def _chosen(case: Case, selection: Selection) -> bool:
+    if case.group == LONG and not selection.names_long:
+        return False
+    if selection.groups and case.group not in selection.groups and not case.monitor:
+        return False
     if selection.globs and not any(fnmatch.fnmatchcase(case.id, glob) for glob in selection.globs):
         return False
     return not any(fnmatch.fnmatchcase(case.id, glob) for glob in selection.excludes)

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -35,6 +36,7 @@ struct Options {
   unsigned attempt = 1;
   bool part = false;
   bool while_clean = false;
+  bool full = false;
 };
 
 Role role_of(const std::string& word) { return word == "backend" ? Role::backend : Role::frontend; }
@@ -217,9 +219,17 @@ class Run {
   std::map<std::string, unsigned> counts_;
 };
 
+// Cases that take minutes run when they are asked for.
+bool wanted(const CaseInfo& info, const Options& options) {
+  return info.group() != "long" || options.full ||
+         std::ranges::any_of(options.globs, [](const std::string& glob) {
+           return glob.find(".long.") != std::string::npos;
+         });
+}
+
 int run(const Options& options, const Hooks& hooks) {
-  const auto cases =
-      Registry::instance().select(role_of(options.role), options.globs, options.excludes);
+  auto cases = Registry::instance().select(role_of(options.role), options.globs, options.excludes);
+  std::erase_if(cases, [&](const CaseInfo* info) { return !wanted(*info, options); });
   if (cases.empty()) {
     fmt::print(stderr, "displif-cts-runner: no case matches; `list` prints their ids\n");
     return kExitInfrastructure;
@@ -270,6 +280,7 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
   run_command->add_option("--format", options.format)
       ->check(CLI::IsMember({"human", "jsonl", "ktap", "lava"}));
   run_command->add_option("--bed", options.bed)->check(CLI::IsMember({"qemu", "loopback", "host"}));
+  run_command->add_flag("--full", options.full, "the group `long`, too");
   run_command->add_option("--agent", options.agent, "socket of displif-cts-agent");
   run_command->add_option("--domain", options.domain, "the peer's domain id")->required();
   run_command->add_option("--peer", options.peer, "peer descriptor (JSON)")->required();

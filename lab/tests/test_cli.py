@@ -77,7 +77,7 @@ def test_a_surprise_and_its_expectation(bed: fakes.FakeBed, tmp_path: Path) -> N
 @pytest.mark.parametrize("options, status, wanted", [
     (["--case", "frontend.rign.a"], 3, "--case frontend.rign.a matches no case; nothing ran\n  near: frontend.ring.a"),
     (["--case", "*", "--case", "frontend.x.*"], 3, "--case frontend.x.* matches no case"),
-    (["--exclude", "*"], 3, "--exclude leaves no case"),
+    (["--exclude", "*"], 3, "the selection leaves no case"),
     (["--case", "frontend.monitor.*"], 3, "monitors judge other cases"),
     (["--shard", "3/3"], 3, "the shard is empty"),
     (["--case", "Frontend"], 2, "case ids are made of"),
