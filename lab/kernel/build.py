@@ -36,11 +36,14 @@ def build_driver(
     *,
     cache_dir: Path | None = None,
     modules_dir: Path | None = None,
+    workshop: Path | None = None,
 ) -> list[Path]:
     """The driver's modules, in the order in which they are loaded; out of the cache when nothing changed.
 
     `source_dir` is a kernel tree's drivers/gpu/drm/xen, or such a tree: then xen-front-pgdir-shbuf, if it is there, is
     built too, and the tree's own protocol headers are used. `modules_dir` belongs to a kernel that the user handed in.
+    `workshop` is a folder of one caller at a time, in which builds leave their objects: of a source that differs little
+    from the last one, only what differs is compiled.
     Raises DriverBuildError (the source is at fault), BedError (packages, disk), Stop (a build program is missing).
     """
     started = time.monotonic()
@@ -58,7 +61,8 @@ def build_driver(
         progress("build the driver", None)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             log = Path(folder) / "build.log"
-            modules = _make(source, headers, Path(folder), log, logs / f"driver-{key}.log")
+            tree = workshop / ("both" if source.with_buffers else "driver") if workshop else Path(folder) / "build"
+            modules = _make(source, headers, tree, log, logs / f"driver-{key}.log")
             target.mkdir()
             for module in modules:
                 shutil.copy(module, target)
@@ -80,8 +84,9 @@ def _compiler(headers: KernelHeaders) -> str:
     return f"{name} {done.stdout.strip()}"
 
 
-def _make(source: DriverSource, headers: KernelHeaders, folder: Path, log: Path, kept_log: Path) -> list[Path]:
-    tree = folder / "build"
+def _make(source: DriverSource, headers: KernelHeaders, tree: Path, log: Path, kept_log: Path) -> list[Path]:
+    for old in tree.rglob("*.ko"):
+        old.unlink()
     _lay_out(source, tree)
     jobs = str(os.cpu_count() or 1)
     argv = ["make", "-C", headers.folder, f"M={tree}", "-j", jobs, "CONFIG_DRM_XEN_FRONTEND=m", "modules"]
@@ -108,24 +113,27 @@ def _lay_out(source: DriverSource, tree: Path) -> None:
     include = tree / "include"
     driver = tree / "driver"
     buffers = tree / "buffers"
+    makefile = "Kbuild.driver" if DRIVER / "Kbuild" in source.files else "Makefile"
     for place, path in source.files.items():
         if place.parent == DRIVER:
-            target = driver / place.name
+            target = driver / (makefile if place.name == "Kbuild" else place.name)
         elif place == BUFFERS:
             target = buffers / place.name
         else:
             assert place in HEADERS
             target = include / place.relative_to("include")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    makefile = "Makefile"
-    if (driver / "Kbuild").exists():
-        makefile = "Kbuild.driver"
-        (driver / "Kbuild").rename(driver / makefile)
-    (driver / "Kbuild").write_text(DRIVER_KBUILD.format(include=include, makefile=makefile))
+        _write(target, path.read_bytes())
+    _write(driver / "Kbuild", DRIVER_KBUILD.format(include=include, makefile=makefile).encode())
     if source.with_buffers:
-        (buffers / "Kbuild").write_text(BUFFERS_KBUILD.format(include=include))
-    (tree / "Kbuild").write_text(TOP.format(buffers="obj-m += buffers/\n" if source.with_buffers else ""))
+        _write(buffers / "Kbuild", BUFFERS_KBUILD.format(include=include).encode())
+    _write(tree / "Kbuild", TOP.format(buffers="obj-m += buffers/\n" if source.with_buffers else "").encode())
+
+
+def _write(file: Path, data: bytes) -> None:
+    """A file that holds these octets already keeps its time, so that make finds what was built from it up to date."""
+    if not file.is_file() or file.read_bytes() != data:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
 
 
 def _environment() -> dict[str, str]:

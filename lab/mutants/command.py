@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Sequence
 
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
-from lab.kernel import build_driver, stock_driver_source
+from lab.kernel import stock_driver_source
 from lab.progress import Progress
 from lab.qemu.errors import BedError
-from lab.suite import Selection, Suite, select
+from lab.suite import Suite
 
 from . import mechanical
 from .patches import Mutant, MutantError, apply, list_mutants
-from .verdicts import Checks, Judgement, judge, mechanical_table, read_checks, read_verdicts, table
+from .runs import Run, Runs, open_runs, to_the_end
+from .verdicts import Checks, Judgement, by_kind, judge, mechanical_table, read_checks, read_verdicts, table
 
-# run(name, modules, case globs) -> the run's stream. No modules: the guest's own.
-Run = Callable[[str, Sequence[Path], Sequence[str]], Path]
 # modules_of(mutant) -> the mutant's modules, built.
 Modules = Callable[[Mutant], Sequence[Path]]
+# side_by_side(work, items) -> the results, in the items' order.
+SideBySide = Callable[[Callable[[Mutant], Judgement], Sequence[Mutant]], "list[Judgement]"]
 STOCK = "stock"
+ATTEMPTS = 3  # of a mutant whose run met with trouble of our own: a machine that was too slow judges nothing
 WATCHED = ("frontend.pg-flip.fields",)
+# What few mechanical mutants survive, in seconds; the others are then tried with SMOKE.
+FIRST = ("frontend.pg-flip.fields", "frontend.dbuf-create.fields.333x77x32")
 # A little of everything that the driver does, in a minute or less: what a mechanical mutant is tried with.
 SMOKE = ("frontend.bus.*", "frontend.xenstore.*", "frontend.dbuf-create.fields.640x480x32", "frontend.dbuf-create.size.*",
          "frontend.dbuf-create.error-status*", "frontend.dbuf-destroy.*", "frontend.fb-attach.*", "frontend.fb-detach.*",
          "frontend.set-config.*", "frontend.pg-flip.fields", "frontend.pg-flip.contents", "frontend.pg-flip.event-never",
          "frontend.pg-flip.not-before-event", "frontend.event-page.wraps", "frontend.ring.of-operation.4",
-         "frontend.ring.notifies", "frontend.be-alloc.*", "frontend.recovery.restarts")
+         "frontend.ring.notifies", "frontend.be-alloc.*", "frontend.recovery.restarts", "frontend.clients.import")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -43,21 +45,23 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     progress = Progress()
     try:
-        suite, run, folder = _real_run(arguments.jobs, progress, arguments.bed)
-        source = stock_driver_source(progress=progress.bed)
-        with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
+        with open_runs(arguments.jobs, progress, arguments.bed) as runs:
+            source = stock_driver_source(progress=progress.bed)
 
             def modules_of(mutant: Mutant) -> Sequence[Path]:
-                return _built(apply(mutant, source, Path(work) / mutant.name), arguments.bed, progress)
+                return runs.modules_of(apply(mutant, source, runs.work / mutant.name))
 
-            judgements = kill_all(mutants, {m.requirement: _cases_for(m.requirement, suite) for m in mutants}, modules_of, run, progress)
+            cases = {m.requirement: _cases_for(m.requirement, runs.suite) for m in mutants}
+            judgements = kill_all(mutants, cases, modules_of, runs.run, progress, runs.side_by_side)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
-    survivors = sum(judgement.by is None for judgement in judgements)
-    print(table(judgements))
-    rate = 100 * (len(judgements) - survivors) // len(judgements)
-    print(f"{len(judgements) - survivors} of {len(judgements)} mutants caught ({rate} %); the streams are in {folder}")
-    return 1 if survivors else 0
+    unjudged = sum(judgement.unjudged for judgement in judgements)
+    survivors = sum(judgement.by is None for judgement in judgements) - unjudged
+    print(table(judgements), by_kind(judgements), sep="\n\n")
+    judged = len(judgements) - unjudged
+    print(f"{judged - survivors} of {judged} mutants caught ({100 * (judged - survivors) // max(judged, 1)} %)"
+          + (f", {unjudged} not judged" if unjudged else "") + f"; the streams are in {runs.folder}")
+    return INFRASTRUCTURE if unjudged else 1 if survivors else 0
 
 
 def _cases_for(requirement: str, suite: Suite) -> list[str]:
@@ -76,49 +80,47 @@ def _mechanical(arguments: argparse.Namespace) -> int:
         if arguments.list:
             print(mechanical.describe(mutants))
             return 0
-        suite, run, folder = _real_run(arguments.jobs, progress, arguments.bed)
-        passing = {case for case, verdict in read_verdicts(run(STOCK, (), SMOKE)).items() if verdict == "pass"}
-        rows: list[tuple[mechanical.MechanicalMutant, str]] = []
-        with tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work:
-            for number, mutant in enumerate(mutants, 1):
-                progress.say("mutants", f"{number}/{len(mutants)} {mutant.name}: {mutant.description}")
-                rows.append((mutant, _try(mutant, source, Path(work) / mutant.name, run, passing, arguments.bed, progress)))
-                progress.say("mutants", rows[-1][1])
+        with open_runs(arguments.jobs, progress, arguments.bed) as runs:
+            stock = read_verdicts(runs.run(STOCK, (), [*FIRST, *SMOKE], to_the_end))
+            passing = {case for case, verdict in stock.items() if verdict.verdict == "pass"}
+
+            def try_one(mutant: mechanical.MechanicalMutant) -> tuple[mechanical.MechanicalMutant, str]:
+                progress.say("mutants", f"{mutant.name}: {mutant.description}")
+                what = _try(mutant, source, runs, passing)
+                progress.say("mutants", f"{mutant.name}: {what}")
+                return mutant, what
+
+            rows = runs.side_by_side(try_one, mutants)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
     print(mechanical_table(rows))
-    print(f"the streams are in {folder}")
+    print(f"the streams are in {runs.folder}")
     return 0
 
 
-def _built(source: Path, bed: str, progress: Progress) -> Sequence[Path]:
-    """The driver of that source: modules for the guest's kernel, or, on loopback, the guest itself, which replaces the one
-    that the bed's next machine starts. Raises BedError."""
-    if bed == "qemu":
-        return build_driver(source, progress.bed)
-    from lab.fuzz.guest import build_linux_guest
-
+def _try(mutant: mechanical.MechanicalMutant, source: Path, runs: Runs, passing: set[str]) -> str:
+    """What became of it: `caught by CASE: VERDICT`, `does not build`, `not judged: REASON`, or `survived`."""
     try:
-        build_linux_guest(progress, source)
-    except Stop as error:
-        raise BedError(error.message, error.hint) from None
-    return ()
-
-
-def _try(mutant: mechanical.MechanicalMutant, source: Path, dest: Path, run: Run, passing: set[str], bed: str,
-         progress: Progress) -> str:
-    """What became of it: `caught by CASE: VERDICT`, `does not build`, or `survived`."""
-    try:
-        modules = _built(mechanical.apply(mutant, source, dest), bed, progress)
+        modules = runs.modules_of(mechanical.apply(mutant, source, runs.work / mutant.name))
     except BedError:
         return "does not build"
-    try:
-        verdicts = read_verdicts(run(mutant.name, modules, SMOKE))
-    except BedError as error:
-        return f"caught by the bed: {error.message.splitlines()[0]}"
-    caught = [f"{case}: {verdict}" for case, verdict in sorted(verdicts.items())
-              if case in passing and verdict not in ("pass", "skip", "infra-error")]
-    return f"caught by {caught[0]}" if caught else "survived"
+    for part, globs in enumerate((FIRST, SMOKE), 1):
+        stream = runs.run(f"{mutant.name}-{part}", modules, globs, lambda so_far: _what(so_far, passing) is not None)
+        what = _what(stream, passing)
+        if what is not None:
+            return what
+    return "survived"
+
+
+def _what(stream: Path, passing: set[str]) -> str | None:
+    """A driver that the guest's kernel will not even load is caught, too; other trouble of the bed judges nothing."""
+    for case, verdict in sorted(read_verdicts(stream).items()):
+        if verdict.verdict == "infra-error":
+            reason = verdict.reason.splitlines()[0]
+            return f"caught by the guest's kernel: {reason}" if verdict.unloadable else f"not judged: {reason}"
+        if case in passing and verdict.verdict not in ("pass", "skip"):
+            return f"caught by {case}: {verdict.verdict}"
+    return None
 
 
 def chosen(mutants: list[Mutant], globs: Sequence[str]) -> list[Mutant]:
@@ -130,23 +132,36 @@ def chosen(mutants: list[Mutant], globs: Sequence[str]) -> list[Mutant]:
 
 
 def kill_all(mutants: Sequence[Mutant], cases: dict[str, list[str]], modules_of: Modules, run: Run,
-             progress: Progress) -> list[Judgement]:
+             progress: Progress, side_by_side: SideBySide = lambda work, items: [work(item) for item in items]) -> list[Judgement]:
     """First the driver as it is, then each mutant. Raises Stop when a run was not completed."""
     for mutant in mutants:
         if not cases.get(mutant.requirement):
             raise MutantError(f"{mutant.name}: no case checks {mutant.requirement}")
     wanted = sorted({case for mutant in mutants for case in cases[mutant.requirement]})
     progress.say("mutants", f"{len(wanted)} cases on the driver as it is")
-    stock = _complete(run(STOCK, (), wanted))
-    judgements = []
-    for number, mutant in enumerate(mutants, 1):
+    stock = _complete(run(STOCK, (), wanted, to_the_end))
+    for attempt in range(2, ATTEMPTS + 1):
+        if stock.troubled:
+            stock |= _complete(run(f"{STOCK}-{attempt}", (), sorted(stock.troubled), to_the_end))
+
+    def kill(mutant: Mutant) -> Judgement:
         started = time.monotonic()
-        progress.say("mutants", f"{number}/{len(mutants)} {mutant.name}: {mutant.description}")
-        seen = _complete(run(mutant.name, modules_of(mutant), cases[mutant.requirement]))
-        judgements.append(judge(mutant, seen, stock, time.monotonic() - started))
-        last = judgements[-1]
-        progress.say("mutants", f"{'caught by ' + last.by if last.by else 'SURVIVED: ' + last.why}")
-    return judgements
+        progress.say("mutants", f"{mutants.index(mutant) + 1}/{len(mutants)} {mutant.name}: {mutant.description}")
+
+        def caught(so_far: Path) -> bool:
+            return judge(mutant, read_checks(so_far), stock, 0).by is not None
+
+        modules = modules_of(mutant)
+        for attempt in range(1, ATTEMPTS + 1):
+            name = mutant.name if attempt == 1 else f"{mutant.name}-{attempt}"
+            seen = _complete(run(name, modules, cases[mutant.requirement], caught))
+            judgement = judge(mutant, seen, stock, time.monotonic() - started)
+            if judgement.by or not seen.troubled:
+                break
+        progress.say("mutants", f"{mutant.name}: {judgement.text}")
+        return judgement
+
+    return side_by_side(kill, mutants)
 
 
 def _complete(stream: Path) -> Checks:
@@ -154,24 +169,3 @@ def _complete(stream: Path) -> Checks:
     if not checks.complete:
         raise Stop(INFRASTRUCTURE, f"{stream} has no end: its run was not completed")
     return checks
-
-
-def _real_run(jobs: int | None, progress: Progress, bed: str) -> tuple[Suite, Run, Path]:
-    """The runs that `./displif-cts run` makes, each into a folder of its own."""
-    from lab.run import USER_SPACE_PEER, CaseLines, RunOptions, command_line, default_jobs, execute, make_folder, open_bed, prepare
-
-    options = RunOptions(jobs=jobs or default_jobs(), bed=bed, **({"peer": USER_SPACE_PEER} if bed == "loopback" else {}))
-    prepared = prepare(command_line(options), progress)
-    folder = make_folder(None)
-
-    def run(name: str, modules: Sequence[Path], globs: Sequence[str]) -> Path:
-        selection = Selection(globs=tuple(globs))
-        mine = replace(prepared, options=replace(prepared.options, modules=tuple(modules), selection=selection),
-                       plan=select(prepared.suite, selection))
-        target = folder / name
-        target.mkdir()
-        with open_bed(mine, progress) as bed:
-            execute(mine, bed, bed.facts(), target, CaseLines(progress, len(mine.plan.runnable)))
-        return target / "stream.jsonl"
-
-    return prepared.suite, run, folder

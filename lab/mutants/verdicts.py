@@ -20,6 +20,11 @@ class Checks:
     done: frozenset[tuple[str, str]]  # (requirement, case)
     failed: frozenset[tuple[str, str]]
     complete: bool
+    troubled: frozenset[str] = frozenset()  # cases that ended as infra-error
+
+    def __or__(self, other: Checks) -> Checks:
+        """With a later run of the cases that this one had trouble with."""
+        return Checks(self.done | other.done, self.failed | other.failed, self.complete and other.complete, other.troubled)
 
     def cases(self, requirement: str, failed: bool) -> list[str]:
         pairs = self.failed if failed else self.done
@@ -34,6 +39,11 @@ class Judgement:
     by: str | None
     why: str
     seconds: float
+    unjudged: bool = False  # our own trouble: neither caught nor survived
+
+    @property
+    def text(self) -> str:
+        return f"caught by {self.by}" if self.by else f"{'NOT JUDGED' if self.unjudged else 'SURVIVED'}: {self.why}"
 
 
 def read_checks(stream: Path) -> Checks:
@@ -41,19 +51,34 @@ def read_checks(stream: Path) -> Checks:
     done: set[tuple[str, str]] = set()
     failed: set[tuple[str, str]] = set()
     complete = False
+    troubled: set[str] = set()
     for record in _records(stream):
         if record.get("t") == "check":
             pair = (str(record.get("requirement")), str(record.get("during") or record.get("case")))
             done.add(pair)
             if record.get("ok") is False:
                 failed.add(pair)
+        if record.get("t") == "verdict" and record.get("verdict") == "infra-error":
+            troubled.add(str(record.get("case")))
         complete = record.get("t") == "end"
-    return Checks(frozenset(done), frozenset(failed), complete)
+    return Checks(frozenset(done), frozenset(failed), complete, frozenset(troubled))
 
 
-def read_verdicts(stream: Path) -> dict[str, str]:
+@dataclass(frozen=True)
+class Verdict:
+    verdict: str
+    reason: str
+
+    @property
+    def unloadable(self) -> bool:
+        """The guest's kernel would not have the driver (lab/qemu/template.py, load_module)."""
+        return self.verdict == "infra-error" and "refuses" in self.reason
+
+
+def read_verdicts(stream: Path) -> dict[str, Verdict]:
     """The last verdict of each case. Raises Stop when there is no stream."""
-    return {str(record["case"]): str(record["verdict"]) for record in _records(stream) if record.get("t") == "verdict"}
+    return {str(record["case"]): Verdict(str(record["verdict"]), str(record.get("reason", "")))
+            for record in _records(stream) if record.get("t") == "verdict"}
 
 
 def _records(stream: Path) -> Iterator[dict[str, Any]]:
@@ -86,21 +111,30 @@ def judge(mutant: Mutant, seen: Checks, stock: Checks, seconds: float) -> Judgem
         why = "the driver as it is fails the same checks"
     else:
         why = "every check of the requirement held"
+    if seen.troubled:
+        return Judgement(mutant, None, "a case ended as infra-error", seconds, unjudged=True)
     return Judgement(mutant, None, why, seconds)
 
 
 def table(judgements: Sequence[Judgement]) -> str:
     head = ("mutant", "kind", "requirement", "caught by", "time")
-    rows = [(j.mutant.name, j.mutant.kind, j.mutant.requirement, j.by or f"SURVIVED: {j.why}", f"{j.seconds:.0f} s")
+    rows = [(j.mutant.name, j.mutant.kind, j.mutant.requirement, j.by or j.text, f"{j.seconds:.0f} s")
             for j in judgements]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (head, *rows)]
     return "\n".join(lines)
 
 
+def by_kind(judgements: Sequence[Judgement]) -> str:
+    """How many were caught of each kind."""
+    kinds = sorted({judgement.mutant.kind for judgement in judgements})
+    rows = [(kind, [judgement for judgement in judgements if judgement.mutant.kind == kind]) for kind in kinds]
+    return "\n".join(f"{kind:<20} {sum(j.by is not None for j in members):>3} of {len(members):>3}" for kind, members in rows)
+
+
 def mechanical_table(rows: Sequence[tuple[MechanicalMutant, str]]) -> str:
-    """A line each, and the rate of those that build."""
-    built = [(mutant, what) for mutant, what in rows if what != "does not build"]
+    """A line each, and the rate of those that build and were judged."""
+    built = [(mutant, what) for mutant, what in rows if not what.startswith(("does not build", "not judged"))]
     caught = sum(what.startswith("caught") for _, what in built)
     lines = [f"{mutant.name:<56}  {what}" for mutant, what in rows]
     lines += [f"survivor: {mutant.place}:{mutant.line}: {mutant.description}" for mutant, what in built if what == "survived"]

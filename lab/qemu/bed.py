@@ -96,9 +96,9 @@ class Bed:
         self._cache.sweep()
         self.gather()
         self._driver = choose_driver([path.absolute() for path in self.options.module], self._ingredients.guest_modules)
-        booted_key = content_key([hardware_description(self._shape), DISK_BYTES, self._ingredients.description()])
-        driver_key = content_key([booted_key, [[m.name, file_hash(m.origin)] for m in self._driver]])
-        self._template = self._obtain_template(booted_key, driver_key)
+        self._booted_key = content_key([hardware_description(self._shape), DISK_BYTES, self._ingredients.description()])
+        driver_key = content_key([self._booted_key, [[m.name, file_hash(m.origin)] for m in self._driver]])
+        self._template = self._obtain_template(self._booted_key, driver_key)
         self.timings["prepare"] = time.monotonic() - start
 
     def _obtain_template(self, booted_key: str, driver_key: str) -> Path:
@@ -107,21 +107,31 @@ class Bed:
             self._held.append(held)
             return self._cache.entry("templates", driver_key)
 
-        def boot(target: Path) -> None:
-            build_booted(self._ingredients, target, self._progress, self.timings)
-
         def load(target: Path) -> None:
             with self._phase("load the driver"):
                 build_with_driver(booted, self._driver, self._ingredients.guest_modules.release, target)
 
-        booted = self._obtain("templates", booted_key, boot)
+        booted = self._booted(booted_key)
         return self._obtain("templates", driver_key, load)
+
+    def _booted(self, key: str) -> Path:
+        def boot(target: Path) -> None:
+            build_booted(self._ingredients, target, self._progress, self.timings)
+
+        return self._obtain("templates", key, boot)
 
     def instance(self, disk: Path, log_directory: Path | None = None) -> Instance:
         """A machine of one's own (use with `with`). Its logs live as long as it does, or stay in `log_directory`."""
         if self._template is None:
             raise BedError("the bed has not been prepared")
         return Instance(self._cache, self._template, disk, log_directory, self._shape)
+
+    def bare(self) -> tuple[Path, ModuleTree]:
+        """The template whose guest has no driver yet, for whoever loads one into each machine, and the modules that its
+        kernel has."""
+        if self._template is None:
+            raise BedError("the bed has not been prepared")
+        return self._booted(self._booted_key), self._ingredients.guest_modules
 
     def make_disk(self, carried_dir: Path) -> Path:
         """The carried set as a disk image, to be mounted read-only at /carried."""
@@ -166,6 +176,10 @@ class Bed:
             "firmware": firmware_files(),
             "host": {"qemu": qemu.stdout.splitlines()[0], "kernel": platform.release(), "cpus": os.cpu_count()},
         }
+
+    @property
+    def cache(self) -> Cache:
+        return self._cache
 
     @property
     def cache_root(self) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from lab.kernel.source import BUFFERS
 from lab.mutants import mechanical
+from lab.mutants.command import _what
 from lab.mutants.patches import MutantError
 from lab.mutants.verdicts import mechanical_table
 
@@ -88,3 +90,21 @@ def test_the_table_counts_what_builds() -> None:
     mutants = [mechanical.MechanicalMutant(Path("a.c"), n, "truth-swapped", "x", "y", "f") for n in (1, 2, 3)]
     text = mechanical_table([(mutants[0], "caught by frontend.a: fail"), (mutants[1], "survived"), (mutants[2], "does not build")])
     assert text.endswith("1 of 2 mechanical mutants caught (50 %)") and "survivor: a.c:2: f(): `x` becomes `y`" in text
+
+
+def verdicts(path: Path, *rows: tuple[str, str, str]) -> Path:
+    path.write_text("".join(json.dumps({"t": "verdict", "case": case, "verdict": verdict, "reason": reason}) + "\n"
+                            for case, verdict, reason in rows))
+    return path
+
+
+@pytest.mark.parametrize(("rows", "what"), [
+    ([("c1", "pass", ""), ("c2", "skip", "no")], None),
+    ([("c1", "pass", ""), ("c2", "fail", "x")], "caught by c2: fail"),
+    ([("c3", "fail", "x")], None),  # the driver as it is does not pass it either
+    ([("c1", "infra-error", "the guest's kernel 6.1 refuses a.ko: EINVAL\n | more")],
+     "caught by the guest's kernel: the guest's kernel 6.1 refuses a.ko: EINVAL"),
+    ([("c1", "infra-error", "the machine ended")], "not judged: the machine ended"),
+])
+def test_what_became_of_a_mutant(tmp_path: Path, rows: list[tuple[str, str, str]], what: str | None) -> None:
+    assert _what(verdicts(tmp_path / "s", *rows), {"c1", "c2"}) == what

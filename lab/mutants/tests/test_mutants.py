@@ -4,6 +4,7 @@ import functools
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Sequence
 
 import pytest
@@ -15,7 +16,8 @@ from lab.kernel import stock_driver_source
 from lab.mutants import KINDS, Mutant, MutantError, apply, list_mutants, unbreakable
 from lab.mutants.command import STOCK, chosen, kill_all
 from lab.mutants.patches import BUFFERS, HERE, changed_functions, functions
-from lab.mutants.verdicts import Checks, judge, read_checks, table
+from lab.mutants.runs import Runs
+from lab.mutants.verdicts import Checks, Judgement, by_kind, judge, read_checks, table
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 
@@ -183,7 +185,7 @@ def test_the_driver_as_it_is_goes_first_and_mutants_run_their_cases_only(tmp_pat
     second = Mutant("n", "wire-field", "a.c", "g", "d")
     runs: list[tuple[str, tuple[Path, ...], tuple[str, ...]]] = []
 
-    def run(name: str, modules: Sequence[Path], globs: Sequence[str]) -> Path:
+    def run(name: str, modules: Sequence[Path], globs: Sequence[str], _caught: Any) -> Path:
         runs.append((name, tuple(modules), tuple(globs)))
         checks = [("c1", "a.b", name != "m"), ("c2", "a.c", True)]
         return stream(tmp_path / name / "stream.jsonl", checks)
@@ -204,3 +206,45 @@ def test_an_incomplete_run_is_no_survivor_but_infrastructure(tmp_path: Path) -> 
     with pytest.raises(Stop) as raised:
         kill_all([MUTANT], {"a.b": ["c1"]}, lambda _: [], lambda *_: cut, Progress(quiet=True))
     assert raised.value.status == 3
+
+
+def test_a_run_ends_as_soon_as_its_mutant_is_caught(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    def run(name: str, modules: Sequence[Path], globs: Sequence[str], caught: Any) -> Path:
+        if name == STOCK:
+            return stream(tmp_path / "stock", [("c1", "a.b", True), ("c2", "a.b", True)])
+        asked.append(caught(stream(tmp_path / "1", [("c1", "a.b", True)], end=False)))
+        asked.append(caught(stream(tmp_path / "2", [("c1", "a.b", True), ("c2", "a.b", False)], end=False)))
+        return stream(tmp_path / "m", [("c1", "a.b", True), ("c2", "a.b", False)])
+
+    (judgement,) = kill_all([MUTANT], {"a.b": ["c1", "c2"]}, lambda _: [], run, Progress(quiet=True))
+    assert asked == [False, True] and judgement.by == "c2"
+
+
+def test_trouble_of_our_own_is_tried_again_and_is_no_survivor(tmp_path: Path) -> None:
+    names: list[str] = []
+
+    def run(name: str, modules: Sequence[Path], globs: Sequence[str], _caught: Any) -> Path:
+        names.append(name)
+        path = stream(tmp_path / name, [("c1", "a.b", True)])
+        if len(names) == 1 or name != STOCK and len(names) < 6 and name != "stock-2":
+            path.write_text('{"t": "verdict", "case": "c1", "verdict": "infra-error"}\n' + path.read_text())
+        return path
+
+    (judgement,) = kill_all([MUTANT], {"a.b": ["c1"]}, lambda _: [], run, Progress(quiet=True))
+    assert names == [STOCK, "stock-2", "m", "m-2", "m-3"] and judgement.unjudged and "NOT JUDGED" in table([judgement])
+
+
+def test_the_rate_is_shown_by_kind() -> None:
+    mutants = [Mutant("m", "wire-field", "a.b", "f", "d"), Mutant("n", "event-id", "a.b", "f", "d")]
+    text = by_kind([Judgement(mutants[0], "c1", "", 1), Judgement(mutants[1], None, "why", 1)])
+    assert text.splitlines() == ["event-id               0 of   1", "wire-field             1 of   1"]
+
+
+def test_what_one_raises_ends_all(tmp_path: Path) -> None:
+    prepared = SimpleNamespace(options=SimpleNamespace(bed="qemu"))
+    runs = Runs(prepared, None, tmp_path, tmp_path, Progress(quiet=True), jobs=2)  # type: ignore[arg-type]
+    assert runs.side_by_side(lambda number: number * 2, [1, 2, 3]) == [2, 4, 6]
+    with pytest.raises(ZeroDivisionError):
+        runs.side_by_side(lambda number: 1 // number, [1, 0, 2])
