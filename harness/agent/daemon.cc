@@ -242,6 +242,13 @@ void Daemon::add_health_verbs() {
     const std::uint16_t domid = domid_of(request.args);
     return probes_.domain(domid, guest_.introduced(domid));
   });
+  for (const bool paused : {true, false})
+    add_direct({paused ? "pause" : "unpause", {}, {"domid"}},
+               [this, paused](const Request& request) {
+                 const std::uint16_t domid = domid_of(request.args);
+                 probes_.set_paused(domid, paused);
+                 return Json{{"domid", domid}};
+               });
   add_direct({"grants", {}, {"domid", "detail"}}, [this](const Request& request) {
     return probes_.grants(domid_of(request.args), request.args.flag("detail"));
   });

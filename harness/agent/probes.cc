@@ -114,12 +114,15 @@ struct Probes::Control {
   using Close = int (*)(xc_interface_core*);
   using GetInfoList = int (*)(xc_interface_core*, std::uint32_t, unsigned, void*);
   using EvtchnStatus = int (*)(xc_interface_core*, evtchn_status*);
+  using Pause = int (*)(xc_interface_core*, std::uint32_t);
 
   void* library = nullptr;
   xc_interface_core* handle = nullptr;
   Close close = nullptr;
   GetInfoList get_info_list = nullptr;
   EvtchnStatus evtchn_status_of = nullptr;
+  Pause pause = nullptr;
+  Pause unpause = nullptr;
 
   static std::unique_ptr<Control> load() {
     for (const std::string& path : find_libxenctrl()) {
@@ -136,8 +139,10 @@ struct Probes::Control {
     close = reinterpret_cast<Close>(dlsym(library, "xc_interface_close"));
     get_info_list = reinterpret_cast<GetInfoList>(dlsym(library, "xc_domain_getinfolist"));
     evtchn_status_of = reinterpret_cast<EvtchnStatus>(dlsym(library, "xc_evtchn_status"));
+    pause = reinterpret_cast<Pause>(dlsym(library, "xc_domain_pause"));
+    unpause = reinterpret_cast<Pause>(dlsym(library, "xc_domain_unpause"));
     if (open == nullptr || close == nullptr || get_info_list == nullptr ||
-        evtchn_status_of == nullptr)
+        evtchn_status_of == nullptr || pause == nullptr || unpause == nullptr)
       return false;
     handle = open(quiet_logger(), quiet_logger(), 0);
     if (handle == nullptr) return false;
@@ -188,6 +193,7 @@ std::string Probes::xen_build_id() const {
 
 Json Probes::capabilities() const {
   return {{"domain", control_ != nullptr},
+          {"pause", control_ != nullptr},
           {"grants", !oracle_.empty() || (memory_ != nullptr && call_ != nullptr)},
           {"ports", !oracle_.empty() || control_ != nullptr}};
 }
@@ -229,6 +235,13 @@ Json Probes::domain(std::uint16_t domid, bool introduced) const {
   fields["dying"] = (info.flags & kDying) != 0;
   fields["cpu_ns"] = info.cpu_time;
   return fields;
+}
+
+void Probes::set_paused(std::uint16_t domid, bool paused) const {
+  if (!control_) throw VerbError(ENOTSUP, "no libxenctrl that fits");
+  const auto call = paused ? control_->pause : control_->unpause;
+  if (call(control_->handle, domid) != 0)
+    throw VerbError(errno, paused ? "xc_domain_pause" : "xc_domain_unpause");
 }
 
 namespace {

@@ -36,6 +36,9 @@ class Probes {
   // `introduced`: XenStore knows the domain.
   Json domain(std::uint16_t domid, bool introduced) const;
 
+  // Stops or goes on with the domain's virtual processors. Throws VerbError.
+  void set_paused(std::uint16_t domid, bool paused) const;
+
   // Entries of the domain's grant table that grant something (flags' type is not GTF_invalid):
   // {"in_use", "mapped": by somebody now, "list": first 64 references, "frames", "version"};
   // `detail`: "entries":[{ref, domid, frame, flags}] too. Throws VerbError.

@@ -1,6 +1,8 @@
 #include "harness/loopback/calls.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -55,6 +57,14 @@ DomainId target(Machine& machine, const Caller& caller, std::uint32_t id) {
 
 void require_privilege(Machine& machine, const Caller& caller) {
   if (!machine.privileged(caller.handle)) throw Refused{EPERM};
+}
+
+// The domain's processes stop and go on; the caller's and the machine's own do not.
+void pause(Machine& machine, const Caller& caller, DomainId domain, bool paused) {
+  machine.set_paused(domain, paused);
+  for (const pid_t process : machine.processes(domain))
+    if (process > 0 && process != caller.process && process != getpid())
+      kill(process, paused ? SIGSTOP : SIGCONT);
 }
 
 void open_handle(Machine& machine, std::uint64_t number, Caller& caller, Message& request,
@@ -196,7 +206,7 @@ void carry_out(Machine& machine, std::uint64_t number, Caller& caller, Message& 
       require_privilege(machine, caller);
       const DomainId id = target(machine, caller, args[0]);
       if (call == Call::kill) return machine.kill_domain(id);
-      if (call == Call::pause) return machine.set_paused(id, args[1] != 0);
+      if (call == Call::pause) return pause(machine, caller, id, args[1] != 0);
       return machine.shut_down(id, static_cast<int>(args[1] & 0xff));
     }
   }
