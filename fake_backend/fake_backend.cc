@@ -223,22 +223,22 @@ std::optional<ReceivedRequest> FakeBackend::none_until(const RequestFilter& filt
 
 std::vector<ReceivedRequest> FakeBackend::requests() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.requests;
+  return fake::listed(service_->journal.requests);
 }
 
 std::vector<SentResponse> FakeBackend::responses() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.responses;
+  return fake::listed(service_->journal.responses);
 }
 
 std::vector<SentEvent> FakeBackend::events() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.events;
+  return fake::listed(service_->journal.events);
 }
 
 std::vector<StateChange> FakeBackend::states() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.states;
+  return fake::listed(service_->journal.states);
 }
 
 Cursor FakeBackend::request_cursor() const {

@@ -23,10 +23,10 @@ struct Journal {
   mutable std::mutex mutex;  // guards everything below
   std::condition_variable changed;
 
-  std::vector<ReceivedRequest> requests;
-  std::vector<SentResponse> responses;
-  std::vector<SentEvent> events;
-  std::vector<StateChange> states;
+  fake::Entries<ReceivedRequest> requests;
+  fake::Entries<SentResponse> responses;
+  fake::Entries<SentEvent> events;
+  fake::Entries<StateChange> states;
   std::vector<std::string> trouble;
   std::map<DbufCookie, displif::Directory> directories;
   std::vector<std::optional<displif::ConnectorTransport>> transports;

@@ -536,22 +536,22 @@ std::optional<ReceivedResponse> FakeFrontend::no_unsolicited_until(Deadline dead
 
 std::vector<SentRequest> FakeFrontend::requests() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.requests;
+  return fake::listed(service_->journal.requests);
 }
 
 std::vector<ReceivedResponse> FakeFrontend::responses() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.responses;
+  return fake::listed(service_->journal.responses);
 }
 
 std::vector<ReceivedEvent> FakeFrontend::events() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.events;
+  return fake::listed(service_->journal.events);
 }
 
 std::vector<StateChange> FakeFrontend::states() const {
   const std::lock_guard lock(service_->journal.mutex);
-  return service_->journal.states;
+  return fake::listed(service_->journal.states);
 }
 
 Cursor FakeFrontend::response_cursor() const {

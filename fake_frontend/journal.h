@@ -31,10 +31,10 @@ struct Journal {
   mutable std::mutex mutex;  // guards everything below
   std::condition_variable changed;
 
-  std::vector<SentRequest> requests;
-  std::vector<ReceivedResponse> responses;
-  std::vector<ReceivedEvent> events;
-  std::vector<StateChange> states;
+  fake::Entries<SentRequest> requests;
+  fake::Entries<ReceivedResponse> responses;
+  fake::Entries<ReceivedEvent> events;
+  fake::Entries<StateChange> states;
   std::vector<std::string> trouble;
   std::vector<FlipState> flips;  // by connector
   std::vector<std::optional<displif::ConnectorTransport>> transports;

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -22,6 +23,15 @@ namespace displif_cts::fake {
 
 // Entries of one journal; a peer that floods us must not eat our memory.
 inline constexpr std::size_t kJournalLimit = 400'000;
+
+// Grows without moving what is in it: copying some ten thousand entries at once would make the fake
+// late for the peer.
+template <class Entry>
+using Entries = std::deque<Entry>;
+template <class Entry>
+std::vector<Entry> listed(const Entries<Entry>& entries) {
+  return {entries.begin(), entries.end()};
+}
 
 // Waits until `probe(journal)` gives something. `keep_waiting`: a fake that has ended is no reason
 // to stop. nullopt at the deadline.
@@ -52,8 +62,7 @@ Awaited<T> await(Journal& journal, xen::Deadline deadline, const std::string& wh
 
 // The first entry from the cursor on that `accepts`; moves the cursor behind it.
 template <class Entry, class Accepts>
-std::optional<Entry> find_from(const std::vector<Entry>& entries, Cursor& cursor,
-                               Accepts&& accepts) {
+std::optional<Entry> find_from(const Entries<Entry>& entries, Cursor& cursor, Accepts&& accepts) {
   for (std::size_t i = cursor.next; i < entries.size(); ++i) {
     if (!accepts(entries[i])) continue;
     cursor.next = i + 1;

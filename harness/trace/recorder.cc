@@ -74,6 +74,9 @@ void Recorder::message(Kind kind, Direction direction, std::span<const std::byte
                        Json fields) {
   if (!heard_) return;
   const std::lock_guard lock(mutex_);
+  if (messages_stopped_ && (kind == Kind::request || kind == Kind::response ||
+                            kind == Kind::event || kind == Kind::index))
+    return;
   const std::uint64_t ns = now_ns();
   const Message seen{kind, direction, ns, raw, fields};
   for (const auto& observer : observers_) observer(seen);
@@ -81,6 +84,12 @@ void Recorder::message(Kind kind, Direction direction, std::span<const std::byte
   if (!raw.empty()) body["hex"] = hex(raw);
   body["fields"] = std::move(fields);
   emit("msg", std::move(body));
+}
+
+void Recorder::stop_messages() {
+  log("from here on messages are not recorded: they are too many");
+  const std::lock_guard lock(mutex_);
+  messages_stopped_ = true;
 }
 
 void Recorder::log(std::string text) {

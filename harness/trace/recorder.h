@@ -60,6 +60,9 @@ class Recorder {
   void message(Kind kind, Direction direction, std::span<const std::byte> raw, Fields&& fields) {
     if (heard_) message(kind, direction, raw, Json(fields()));
   }
+  // From now on requests, responses, events and indices are neither recorded nor shown to
+  // observers: for cases that exchange more of them than anybody can read. Says so in the record.
+  void stop_messages();
   // A line of the suite's own about what it does now ("guest: page-flip fb1").
   void log(std::string text);
 
@@ -91,6 +94,7 @@ class Recorder {
   std::mutex mutex_;
   Sink sink_;
   std::string case_id_;
+  bool messages_stopped_ = false;
   std::vector<std::function<void(const Message&)>> observers_;
 };
 

@@ -77,6 +77,22 @@ TEST_F(RecorderTest, artifact_carries_its_bytes_as_base64) {
   EXPECT_EQ(records[0]["data"], "TWFuIQ==");
 }
 
+TEST_F(RecorderTest, stopped_messages_leave_a_word_and_what_is_not_of_the_wire) {
+  unsigned seen = 0;
+  recorder.observe([&](const Message& message) { seen += message.kind != Kind::log; });
+  recorder.message(Kind::request, Direction::front_to_back, Json{{"op", "PG_FLIP"}});
+  recorder.stop_messages();
+  for (const Kind kind : {Kind::request, Kind::response, Kind::event, Kind::index})
+    recorder.message(kind, Direction::front_to_back, Json{{"index", 1}});
+  recorder.message(Kind::state, Direction::front_to_back, Json{{"state", 5}});
+  recorder.check(kRequirement, true, {"a"}, "a");
+  EXPECT_EQ(seen, 2U);
+  ASSERT_EQ(records.size(), 4U);
+  EXPECT_EQ(records[1]["kind"], "log");
+  EXPECT_EQ(records[2]["kind"], "state");
+  EXPECT_EQ(records[3]["t"], "check");
+}
+
 TEST(Base64, of_nothing_is_nothing) { EXPECT_EQ(base64({}), ""); }
 
 }  // namespace
