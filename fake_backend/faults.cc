@@ -299,6 +299,8 @@ std::vector<FaultInfo> build() {
              "a reset is refused", &Faults::refuses_reset));
   add(simple(omission, "backend.omission.refuses-second-flip", "pg-flip.accepted",
              "a connector can be flipped once", &Faults::refuses_second_flip));
+  add(simple(omission, "backend.omission.buffers-counted-together", "backend.guests-kept-apart",
+             "one guest's buffers are missing to another", &Faults::buffers_counted_together));
   add(simple(
       omission, "backend.omission.data-offset-ignored", "dbuf-create.data-offset-within-buffer",
       "the data offset counts for nothing when sizes are checked", &Faults::data_offset_ignored));
@@ -434,7 +436,13 @@ std::vector<FaultInfo> build() {
       Death{"backend.omission.breaks-down-at-refusals", "backend.stays-responsive",
             Situation::refusals},
       Death{"backend.omission.breaks-down-with-neighbour", "bus.connection-limits-device",
-            Situation::ring_index}};
+            Situation::ring_index},
+      Death{"backend.omission.breaks-down-at-long-run", "ring.long-run-survived",
+            Situation::long_run},
+      Death{"backend.omission.breaks-down-at-node-flood", "xenstore.flood-survived",
+            Situation::node_flood},
+      Death{"backend.omission.breaks-down-with-other-guest", "backend.guests-kept-apart",
+            Situation::frontend_death}};
   for (const Death& death : kDeaths)
     add({death.id, omission, death.requirement, "what it has to survive ends the whole backend",
          [situation = death.situation](Faults& f) {

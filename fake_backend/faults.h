@@ -84,6 +84,8 @@ enum class Situation : std::uint8_t {
   frontend_gone,           // the frontend's state node vanishes
   frontend_death,          // the device is removed, and its frontend has no nodes any more
   refusals,                // the third request that has to be refused
+  long_run,                // the 65,536th response of a connector
+  node_flood,              // two hundred changes of a connected frontend's nodes
 };
 
 // The backend's process serves nobody any more once `situation` has come up.
@@ -292,6 +294,9 @@ struct BackendFaults {
   // omission, backend.omission.refuses-second-flip, pg-flip.accepted.
   // A connector can be flipped once.
   Times refuses_second_flip = 0;
+  // omission, backend.omission.buffers-counted-together, backend.guests-kept-apart.
+  // Two hundred buffers are all that the process makes, whichever guests they were for.
+  Times buffers_counted_together = 0;
   // omission, backend.omission.data-offset-ignored, dbuf-create.data-offset-within-buffer.
   // The data offset counts for nothing when sizes are checked.
   Times data_offset_ignored = 0;

@@ -591,6 +591,7 @@ void FakeBackend::Service::put_response(std::size_t connector, const displif::Pa
   });
   const displif::Packet request = to.ring.shared().read_slot(sent.ring_index);
   to.ring.put_response(packet);
+  if (sent.ring_index == UINT16_MAX) meet(Situation::long_run);
   if (sent.ring_index >= to.ring.size() &&
       strikes(&BackendFaults::response_slot_wrong, "response-slot-wrong")) {
     to.ring.shared().write_slot(sent.ring_index + 1, packet);

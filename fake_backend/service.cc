@@ -273,7 +273,8 @@ void FakeBackend::Service::start() {
   bool watches_all = false;
   {
     const std::lock_guard lock(journal.mutex);
-    watches_all = journal.faults.breaks_down.situation == Situation::nodes_changed;
+    const Situation situation = journal.faults.breaks_down.situation;
+    watches_all = situation == Situation::nodes_changed || situation == Situation::node_flood;
   }
   if (watches_all) nodes_watch_.emplace(store().watch(paths.frontend));
 }
@@ -359,8 +360,10 @@ void FakeBackend::Service::on_store_event(const xen::WatchEvent& event) {
   if (frontend_watch_ && event.token == frontend_watch_->token()) look_at_frontend();
   if (own_watch_ && event.token == own_watch_->token()) look_at_own_state();
   if (nodes_watch_ && event.token == nodes_watch_->token() && !event.path.ends_with("/state") &&
-      event.path != paths.frontend)
+      event.path != paths.frontend) {
     meet(Situation::nodes_changed);
+    if (phase_ == Phase::connected && ++node_changes_ > 200) meet(Situation::node_flood);
+  }
 }
 
 // The tool stack asks for a removal by writing Closing into the backend's node (libxl_device.c,

@@ -160,7 +160,8 @@ class FakeBackend::Service {
   std::optional<xen::Store> store_;
   std::optional<xen::Watch> frontend_watch_;
   std::optional<xen::Watch> own_watch_;
-  std::optional<xen::Watch> nodes_watch_;  // fault breaks-down-at-nodes-changed
+  std::optional<xen::Watch> nodes_watch_;  // faults breaks-down-at-nodes-changed, -node-flood
+  unsigned node_changes_ = 0;  // of the frontend's, while connected, where they are watched
   std::optional<xen::EventChannels> channels_;
   std::optional<xen::Grants> grants_;
   std::vector<Link> kept_links_;            // fault mapping-kept-after-close

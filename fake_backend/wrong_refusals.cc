@@ -4,6 +4,7 @@
 #include <xen/errno.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "fake_backend/model.h"
 
@@ -12,6 +13,7 @@ namespace wrong_refusals {
 namespace {
 
 constexpr std::uint64_t kLow = 0xffffffffU;
+constexpr unsigned kBuffersOfAll = 200;
 
 template <class Cookie, class Objects>
 bool same_low_half(const Objects& objects, Cookie cookie) {
@@ -33,6 +35,10 @@ std::optional<Answer> Model::refuse_wrongly(std::size_t connector, const displif
     const bool large = std::uint64_t{create->width} * create->height >
                        std::uint64_t{state.resolution.width} * state.resolution.height;
     if (large && strike(faults.refuses_large_buffer)) return fault("refuses-large-buffer");
+    if (faults.buffers_counted_together != 0) {
+      static std::atomic<unsigned> asked{0};
+      if (++asked > wrong_refusals::kBuffersOfAll) return fault("buffers-counted-together");
+    }
     if (!buffers_.empty() && strike(faults.refuses_second_buffer))
       return fault("refuses-second-buffer");
     if (spent_dbufs_.contains(create->dbuf_cookie) && strike(faults.dbuf_cookie_spent))

@@ -218,6 +218,7 @@ void FakeFrontend::Service::step() {
   for (int events = 0; events < 64 && store_ && backend_watch_; ++events) {
     if (!store_->next_event(xen::Clock::now())) break;
     looked = true;
+    if (++store_events_ == 200) fatal(&FrontendFaults::store_flood_fatal, "store-flood-fatal");
   }
   if (looked) look_at_backend();
   if (!taking_ || doomed_) return;
@@ -431,6 +432,10 @@ void FakeFrontend::Service::look_at_backend() {
                         .text = text.value_or(""),
                         .ns = now_ns()});
   });
+  if (before == State::connected && state == State::init_wait && phase_ == Phase::connected &&
+      strikes(&FrontendFaults::restart_missed, "restart-missed")) {
+    return;
+  }
   if (follow) follow_backend(state);
 }
 

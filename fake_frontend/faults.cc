@@ -187,6 +187,10 @@ void add_bus(Builder& to) {
   to.add(omission, "frontend.omission.outstanding-request-kept",
          "recovery.outstanding-request-ends", "calls wait on when the backend has closed",
          &Faults::outstanding_request_kept);
+  to.add(omission, "frontend.omission.restart-missed", "recovery.pause-survived",
+         "a backend that was not seen to leave is not followed", &Faults::restart_missed);
+  to.add(omission, "frontend.omission.store-flood-fatal", "xenstore.flood-survived",
+         "ends with two hundred changes of the backend's state", &Faults::store_flood_fatal);
   to.add(stress, "frontend.stress.leaves-abruptly", {}, "Closed at once, everything taken away",
          &Faults::leaves_abruptly);
   to.add(stress, "frontend.stress.initialised-late", {}, "Initialised half a second late",
@@ -250,6 +254,8 @@ void add_ring(Builder& to) {
          "an impossible rsp_prod is believed", &Faults::rsp_prod_trusted);
   to.add(omission, "frontend.omission.untouched-slot-taken", "ring.response-without-request",
          "a request passes for its own response", &Faults::untouched_slot_taken);
+  to.add(omission, "frontend.omission.request-ids-wide", "ring.long-run-survived",
+         "no response is recognised beyond the 65,536th", &Faults::request_ids_wide);
 }
 
 void add_packets(Builder& to) {
@@ -294,6 +300,8 @@ void add_events(Builder& to) {
          "only each fifth event is confirmed", &Faults::events_confirmed_in_groups, Burst{0, 5});
   to.add(omission, "frontend.omission.event-slots-miscounted", "event-page.wraps",
          "event slots are counted modulo 64", &Faults::event_slots_miscounted);
+  to.add(omission, "frontend.omission.event-ids-wide", "event-page.ids-wrap",
+         "event ids are expected to go on beyond 65,535", &Faults::event_ids_wide);
   to.add(omission, "frontend.omission.in-prod-trusted", "event-page.producer-beyond-ring",
          "an impossible in_prod is believed", &Faults::in_prod_trusted);
 }

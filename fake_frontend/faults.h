@@ -221,6 +221,12 @@ struct FrontendFaults {
   // omission, frontend.omission.outstanding-request-kept, recovery.outstanding-request-ends.
   // When the backend closes, calls that wait for a response wait on.
   Times outstanding_request_kept = 0;
+  // omission, frontend.omission.restart-missed, recovery.pause-survived.
+  // A backend that is in InitWait again, and was not seen to leave Connected, is not followed.
+  Times restart_missed = 0;
+  // omission, frontend.omission.store-flood-fatal, xenstore.flood-survived.
+  // Two hundred changes of the backend's state node are more than the frontend bears.
+  Times store_flood_fatal = 0;
   // stress, frontend.stress.leaves-abruptly. leave() goes straight to Closed and takes everything
   // away without waiting for the backend.
   Times leaves_abruptly = 0;
@@ -294,6 +300,11 @@ struct FrontendFaults {
   // A request that still lies in the slot passes for its own response.
   Times untouched_slot_taken = 0;
 
+  // omission, frontend.omission.request-ids-wide, ring.long-run-survived.
+  // Beyond the 65,536th request of a connection responses are awaited with ids that no 16 bits
+  // hold.
+  Times request_ids_wide = 0;
+
   // --- requests ----------------------------------------------------------------------------------
 
   // deviation, frontend.deviation.reserved-header-nonzero, packet.reserved-zero. Octets 3 to 7.
@@ -341,6 +352,9 @@ struct FrontendFaults {
   // omission, frontend.omission.event-slots-miscounted, event-page.wraps.
   // The slot is taken as the index modulo 64.
   Times event_slots_miscounted = 0;
+  // omission, frontend.omission.event-ids-wide, event-page.ids-wrap.
+  // Events are counted in more than 16 bits, and one whose id is not its number is dropped.
+  Times event_ids_wide = 0;
   // omission, frontend.omission.in-prod-trusted, event-page.producer-beyond-ring.
   // An in_prod beyond the page is believed: the frontend is stuck in its slots for good.
   Times in_prod_trusted = 0;

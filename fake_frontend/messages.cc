@@ -406,6 +406,7 @@ std::optional<std::size_t> FakeFrontend::Service::match(Link& from, const displi
     return std::nullopt;
   }
   const std::lock_guard lock(journal.mutex);
+  if (taken.index > UINT16_MAX && strike(journal.faults.request_ids_wide)) return std::nullopt;
   const auto waits = [&](std::size_t number) { return journal.requests[number].given_up.empty(); };
   const auto has_id = [&](std::size_t number) {
     return journal.requests[number].request.id == response.id;
@@ -535,6 +536,9 @@ void FakeFrontend::Service::take_event(std::size_t connector, std::uint32_t inde
   update([&](Journal& j) {
     if (j.events.size() < kJournalLimit) j.events.push_back(received);
   });
+  if (received.event.id != index && strikes(&FrontendFaults::event_ids_wide, "event-ids-wide")) {
+    return;
+  }
   complete_flip(received);
 }
 

@@ -259,6 +259,7 @@ class FakeFrontend::Service {
   // Open while serving, in this order: what is bound and mapped goes before its handle.
   std::optional<xen::Store> store_;
   std::optional<xen::Watch> backend_watch_;
+  unsigned store_events_ = 0;  // since the beginning
   std::optional<xen::EventChannels> channels_;
   std::optional<xen::Grants> grants_;
   std::vector<xen::SharedPages> granted_;  // of grant(), and of faults

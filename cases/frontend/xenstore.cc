@@ -104,5 +104,27 @@ FRONTEND_CASE(Version,
   require(check_awaited(req::bus_connected_after_backend, connected, "state Connected"));
 }
 
+FRONTEND_CASE(Flood,
+              {.id = "frontend.xenstore.flood",
+               .title = "The backend's state node is written three hundred times over, and other "
+                        "nodes beside it: the frontend goes on.",
+               .requirements = of(req::xenstore_flood_survived),
+               .timeout = seconds(40)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  xen::Store store = xen::Store::open();
+  const std::string path = backend.paths().backend;
+  for (unsigned time = 0; time < 300; ++time) {
+    store.write(path + "/state", "4");
+    if (time % 10 == 0) store.write(fmt::format("{}/junk-{}", path, time), std::string(200, 'x'));
+  }
+  check_timed(req::xenstore_flood_survived, guest_answers(seconds(10)), {"the guest answers"},
+              "the guest is silent");
+  check(req::xenstore_flood_survived, backend.connected(), {"Connected, as before"},
+        "another connection, or none");
+  guest.close();
+  check_usable(req::xenstore_flood_survived, backend);
+}
+
 }  // namespace
 }  // namespace displif_cts::cases

@@ -125,6 +125,39 @@ std::uint64_t FrontendCase::settle(const std::function<std::uint64_t()>& count, 
   return now;
 }
 
+std::string FrontendCase::lacks_pause() {
+  const Json hello = client_.call("hello");
+  const Json capabilities = hello.value("capabilities", Json::object());
+  return capabilities.value("pause", false) ? "" : "this bed cannot pause the guest";
+}
+
+std::string FrontendCase::lacks_verb(const std::string& verb) {
+  const Json hello = client_.call("guest.hello");
+  const Json verbs = hello.value("verbs", Json::array());
+  const bool known = std::find(verbs.begin(), verbs.end(), verb) != verbs.end();
+  return known ? "" : "the guest's exerciser has no verb " + verb;
+}
+
+void FrontendCase::while_paused(const std::function<void()>& meanwhile) {
+  struct Paused {
+    agent::Client& client;
+    explicit Paused(agent::Client& with) : client(with) { client.call("pause"); }
+    ~Paused() { client.try_call("unpause"); }
+  } const paused(client_);
+  recorder().log("the guest is paused");
+  meanwhile();
+  std::this_thread::sleep_for(quiet());
+  recorder().log("the guest goes on");
+}
+
+Json FrontendCase::tool_stack(const std::string& command) {
+  recorder().log("domain 0: " + command);
+  const Json answer = client_.call("sh", {{"command", command}, {"timeout_ms", "30000"}});
+  recorder().log(fmt::format("domain 0: status {}: {}", answer.value("status", -1),
+                             answer.value("output", std::string())));
+  return answer;
+}
+
 bool FrontendCase::guest_answers(milliseconds limit) {
   try {
     return guest.call("hello", {}, limit).ok;

@@ -96,6 +96,14 @@ class FrontendCase : public JudgingCase {
   // Waits until `count()` is at most `limit`, since frees may be deferred. Returns the last count.
   std::uint64_t settle(const std::function<std::uint64_t()>& count, std::uint64_t limit,
                        Deadline deadline);
+  // Stops the guest's processors while `meanwhile` runs and the time for quiet() after that.
+  void while_paused(const std::function<void()>& meanwhile);
+  // Why that cannot be done here; empty if it can. For SKIP, before the first device is made.
+  std::string lacks_pause();
+  // Why the guest's exerciser cannot do `verb`; empty if it can. For SKIP, likewise.
+  std::string lacks_verb(const std::string& verb);
+  // A command of domain 0's shell; its status and output.
+  Json tool_stack(const std::string& command);
   // Whether the guest's exerciser still answers.
   bool guest_answers(milliseconds limit = seconds(3));
   // Until the frontend's state is one of `states`: which; none at the deadline.

@@ -29,6 +29,7 @@ from .command import RunningPeer, read_lines
 from .compositor import Compositor
 
 BACKEND, FRONTEND = 0, 1
+NEIGHBOUR = 2  # a second guest, which cases for a backend start and let die
 # As many as the largest case shares; a guest's gntalloc has its own limit.
 SHARED_PAGES = 20_000
 START_SECONDS = 20.0
@@ -110,7 +111,8 @@ class LoopbackMachine:
     # --- as a machine
 
     def start(self) -> None:
-        domains = [f"{BACKEND},shared-pages={SHARED_PAGES}", f"{FRONTEND},name=guest,shared-pages={SHARED_PAGES}"]
+        domains = [f"{BACKEND},shared-pages={SHARED_PAGES}", f"{FRONTEND},name=guest,shared-pages={SHARED_PAGES}",
+                   f"{NEIGHBOUR},name=neighbour,shared-pages={SHARED_PAGES},ends-with-processes"]
         host = self._spawn([str(self._programs.loopback), "--dir", str(self._folder), "--oracle", "--with-parent",
                             *(word for domain in domains for word in ("--domain", domain))], {}, subprocess.PIPE)
         try:
@@ -172,7 +174,10 @@ class LoopbackMachine:
             env: dict[str, str] | None = None) -> int:
         limit = timeout if isinstance(timeout, Limit) else Limit(timeout)
         environment = {**self._environment(self._own_domain), **(env or {}),
-                       "DISPLIF_CTS_CONTROL_STORE": str(self._folder / f"store-{BACKEND}.sock")}
+                       "DISPLIF_CTS_CONTROL_STORE": str(self._folder / f"store-{BACKEND}.sock"),
+                       "DISPLIF_CTS_NEIGHBOUR_DOMAIN": str(NEIGHBOUR),
+                       "DISPLIF_CTS_NEIGHBOUR_STORE": str(self._folder / f"store-{NEIGHBOUR}.sock"),
+                       "DISPLIF_CTS_NEIGHBOUR_PROGRAM": str(self._programs.bin["displif-fake-frontend"])}
         witness = Witness(self._peer, self._compositor, on_line, self._role)
         child = self._spawn(argv, environment, subprocess.DEVNULL)
         try:
