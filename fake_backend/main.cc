@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "fake_backend/edid.h"
 #include "fake_backend/fake_backend.h"
 #include "fake_backend/follower.h"
 #include "harness/agent/line_server.h"
@@ -87,23 +88,9 @@ void list_faults() {
   }
 }
 
-// The smallest block that is an EDID: header, a manufacturer, checksum (VESA E-EDID 1.4, 3).
-std::vector<std::byte> own_edid() {
-  std::vector<std::byte> block(128);
-  std::fill(block.begin() + 1, block.begin() + 7, std::byte{0xff});
-  block[8] = std::byte{0x13};  // "DCT", five bits a letter
-  block[9] = std::byte{0x74};
-  block[18] = std::byte{1};  // version 1.4
-  block[19] = std::byte{4};
-  unsigned sum = 0;
-  for (const std::byte octet : block) sum += std::to_integer<unsigned>(octet);
-  block[127] = static_cast<std::byte>(256 - sum % 256);
-  return block;
-}
-
 std::vector<std::byte> read_edid(const std::string& path) {
   if (path == "-") return {};
-  if (path == "+") return own_edid();
+  if (path == "+") return fb::smallest_edid();
   std::ifstream file(path, std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   if (text.empty() || text.size() > XENDISPL_EDID_MAX_SIZE) {

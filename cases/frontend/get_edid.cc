@@ -2,10 +2,10 @@
 // connector anew.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "cases/support/frontend_case.h"
+#include "fake_backend/edid.h"
 
 namespace displif_cts::cases::get_edid {
 namespace {
@@ -13,23 +13,11 @@ namespace {
 // The frontend asks for the EDID of each connector that a program probes.
 constexpr const char* kAsksForEdid = "edid";
 
-// The smallest block that is an EDID: header, version, checksum (VESA E-EDID 1.4, 3).
-std::vector<std::byte> smallest_edid() {
-  std::vector<std::byte> block(XENDISPL_EDID_BLOCK_SIZE);
-  std::fill(block.begin() + 1, block.begin() + 7, std::byte{0xff});
-  block[18] = std::byte{1};
-  block[19] = std::byte{4};
-  unsigned sum = 0;
-  for (const std::byte octet : block) sum += std::to_integer<unsigned>(octet);
-  block.back() = static_cast<std::byte>(256 - sum % 256);
-  return block;
-}
-
 fake_backend::Options with_edid(std::vector<unsigned> versions) {
   fake_backend::Options options;
   options.versions = std::move(versions);
   options.connectors.at(0).resolution = {320, 240};
-  options.connectors.at(0).edid = smallest_edid();
+  options.connectors.at(0).edid = fake_backend::smallest_edid();
   return options;
 }
 
@@ -41,7 +29,7 @@ FRONTEND_CASE(Asked, {.id = "frontend.get-edid.fields",
   FakeBackend& backend = connect(with_edid({1, 2}));
   guest.open();
   auto cursor = backend.request_cursor();
-  guest.call("connectors", {{"fd", "card"}, {"probe", "1"}});
+  guest.must("connectors", {{"fd", "card"}, {"probe", "1"}});
   const auto asked = backend.await_answered(RequestFilter::op(displif::Operation::get_edid),
                                             after_response_limit(), cursor);
   require(check_awaited(req::get_edid_directory, asked, "GET_EDID"));
@@ -62,7 +50,7 @@ FRONTEND_CASE(NotInVersion1, {.id = "frontend.get-edid.not-in-version-1",
   FakeBackend& backend = connect(with_edid({1}));
   guest.open();
   auto cursor = backend.request_cursor();
-  guest.call("connectors", {{"fd", "card"}, {"probe", "1"}});
+  guest.must("connectors", {{"fd", "card"}, {"probe", "1"}});
   const auto asked =
       backend.none_until(RequestFilter::op(displif::Operation::get_edid), xen::in(quiet()), cursor);
   check(req::packet_operation_in_version, !asked, {"no GET_EDID"}, asked ? "GET_EDID" : "none");
