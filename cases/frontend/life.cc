@@ -35,15 +35,20 @@ FRONTEND_CASE(
   SKIP_WITHOUT_PAUSE();
   FakeBackend& backend = connect();
   guest.open();
-  backend.set_faults([this](BackendFaults& faults) {
-    faults.response_late = {
-        .times = 1, .operations = only(Operation::dbuf_create), .delay = quiet() / 2};
+  backend.set_faults([](BackendFaults& faults) {
+    faults.response_never = {.times = 1, .operations = only(Operation::dbuf_create)};
   });
   Cursor requests = backend.request_cursor();
   guest.start("waiting", "create-dumb",
               {{"fd", "card"}, {"name", "late"}, {"width", "64"}, {"height", "64"}, {"bpp", "32"}});
-  expect_request(req::recovery_pause_survived, backend, Operation::dbuf_create, requests);
-  while_paused([] {});
+  const auto create =
+      expect_request(req::recovery_pause_survived, backend, Operation::dbuf_create, requests);
+  while_paused([&] {
+    displif::Response response;
+    response.id = create.request.id;
+    response.operation = create.request.operation;
+    backend.send_response(0, displif::encode_response(response));
+  });
   const Result made = guest.finish("waiting", peer().response + seconds(5));
   check(req::recovery_pause_survived, made.ok, {"the call succeeds"}, made.text());
   guest.close();
@@ -60,14 +65,13 @@ FRONTEND_CASE(
   FakeBackend& backend = connect();
   guest.open();
   const Picture picture = show_picture(guest.connectors().at(0), "picture");
-  backend.set_faults([this](BackendFaults& faults) {
-    faults.flip_event_late = {.times = 1, .delay = quiet() / 2};
-  });
+  backend.set_faults([](BackendFaults& faults) { faults.flip_event_never = 1; });
   Cursor requests = backend.request_cursor();
   const Result called = guest.page_flip(picture.connector, picture.fb);
   require(check(req::recovery_pause_survived, called.ok, {"a page flip is taken"}, called.text()));
-  expect_request(req::recovery_pause_survived, backend, Operation::pg_flip, requests);
-  while_paused([] {});
+  const auto flip =
+      expect_request(req::recovery_pause_survived, backend, Operation::pg_flip, requests);
+  while_paused([&] { backend.send_flip_event(0, flip.request.as<displif::PgFlip>()->fb_cookie); });
   const FlipEvent event = guest.wait_event(before_flip_limit());
   check_timed(req::recovery_pause_survived, event.arrived, {"the flip's event"}, "no event");
   guest.close();
