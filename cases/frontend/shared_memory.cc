@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include "cases/frontend/guest_calls.h"
 #include "cases/support/frontend_case.h"
@@ -28,32 +30,35 @@ std::string watch_for_change(milliseconds time, const std::function<std::string(
   return seen;
 }
 
-std::string transport_text(xen::Store& store, const std::string& device, unsigned connectors) {
-  std::string text;
-  for (unsigned connector = 0; connector < connectors; ++connector)
-    for (const auto node : {displif::node::kReqRingRef, displif::node::kReqEventChannel,
-                            displif::node::kEvtRingRef, displif::node::kEvtEventChannel}) {
-      const std::string name = displif::node::of_connector(connector, node);
-      text += fmt::format("{} = {}; ", name, store.read(device + "/" + name).value_or("missing"));
-    }
-  return text;
+// Of each connector; none where they cannot be read.
+using Transports = std::vector<std::optional<displif::ConnectorTransport>>;
+
+Transports published_transports(xen::Store& store, const std::string& device, unsigned connectors) {
+  Transports all;
+  for (unsigned connector = 0; connector < connectors; ++connector) {
+    const auto read = displif::read_transport([&](const std::string& name) {
+      return store.read(device + "/" + displif::node::of_connector(connector, name));
+    });
+    all.push_back(read.ok() ? std::optional(*read) : std::nullopt);
+  }
+  return all;
 }
 
-// What the backend read when the frontend was Initialised, in the same words.
-std::string transport_text(const FakeBackend& backend, unsigned connectors) {
+// As the backend read them when the frontend was Initialised.
+Transports transports_in_use(const FakeBackend& backend, unsigned connectors) {
+  Transports all;
+  for (unsigned connector = 0; connector < connectors; ++connector)
+    all.push_back(backend.transport(connector));
+  return all;
+}
+
+std::string text_of(const Transports& transports) {
   std::string text;
-  for (unsigned connector = 0; connector < connectors; ++connector) {
-    const auto transport = backend.transport(connector);
-    if (!transport) continue;
-    const auto name = [&](std::string_view node) {
-      return displif::node::of_connector(connector, node);
-    };
-    text += fmt::format("{} = {}; {} = {}; {} = {}; {} = {}; ", name(displif::node::kReqRingRef),
-                        xen::raw(transport->req_ring_ref), name(displif::node::kReqEventChannel),
-                        xen::raw(transport->req_event_channel), name(displif::node::kEvtRingRef),
-                        xen::raw(transport->evt_ring_ref), name(displif::node::kEvtEventChannel),
-                        xen::raw(transport->evt_event_channel));
-  }
+  for (const auto& each : transports)
+    text += each ? fmt::format("ring {}, channel {}, event page {}, channel {}; ",
+                               xen::raw(each->req_ring_ref), xen::raw(each->req_event_channel),
+                               xen::raw(each->evt_ring_ref), xen::raw(each->evt_event_channel))
+                 : "not readable; ";
   return text;
 }
 
@@ -65,14 +70,14 @@ FRONTEND_CASE(TransportKept, {.id = "frontend.xenstore.transport-kept",
   FakeBackend& backend = connect(with_connectors(connectors));
   xen::Store store = xen::Store::open();
   const std::string device = backend.paths().frontend;
-  const std::string published = transport_text(backend, connectors);
+  const Transports published = transports_in_use(backend, connectors);
   const xen::Watch watch = store.watch(device);
   guest.open();
   for (const GuestConnector& connector : guest.connectors())
     show_picture(connector, fmt::format("picture{}", connector.id));
   guest.close();
-  const std::string now = transport_text(store, device, connectors);
-  check(req::xenstore_transport_kept, now == published, {published}, now);
+  const Transports now = published_transports(store, device, connectors);
+  check(req::xenstore_transport_kept, now == published, {text_of(published)}, text_of(now));
   // Writing the same again would be a change, too: a backend that watches would connect anew.
   std::string written;
   while (const auto event = store.next_event(xen::in(quiet())))
