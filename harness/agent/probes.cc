@@ -27,9 +27,9 @@ extern "C" {
 #include <xenforeignmemory.h>
 }
 
-#include "harness/agent/client.h"
 #include "harness/agent/line_protocol.h"
 #include "harness/agent/quiet_logger.h"
+#include "harness/agent/services.h"
 
 namespace displif_cts::agent {
 namespace {
@@ -199,13 +199,7 @@ Json Probes::capabilities() const {
 }
 
 Json Probes::ask_oracle(std::string_view verb, std::uint16_t domid) const {
-  try {
-    Json fields = Client(oracle_).call(verb, {{"domid", std::to_string(domid)}});
-    for (const char* own : {"seq", "ok", "ret", "errno", "ns", "took_ns"}) fields.erase(own);
-    return fields;
-  } catch (const Error& error) {
-    throw VerbError(EIO, error.what());
-  }
+  return ask_program(oracle_, std::string(verb), {{"domid", std::to_string(domid)}});
 }
 
 Json Probes::domain(std::uint16_t domid, bool introduced) const {

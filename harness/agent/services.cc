@@ -6,8 +6,6 @@
 #include <system_error>
 #include <utility>
 
-#include "harness/agent/client.h"
-
 namespace displif_cts::agent {
 namespace {
 
@@ -79,15 +77,19 @@ std::string Services::program(std::string_view verb) const {
   return {};
 }
 
-Json ask_program(const std::string& socket, const Request& request) {
+Json ask_program(const std::string& socket, const std::string& verb, const Args& args) {
   try {
     Client program(socket, std::chrono::milliseconds(0));
-    Json fields = program.call(request.verb, decoded(request.args), kProgramLimit);
+    Json fields = program.call(verb, args, kProgramLimit);
     for (const char* own : kFrame) fields.erase(own);
     return fields;
   } catch (const Error& error) {
     throw VerbError(EIO, error.what());
   }
+}
+
+Json ask_program(const std::string& socket, const Request& request) {
+  return ask_program(socket, std::string(request.verb), decoded(request.args));
 }
 
 }  // namespace displif_cts::agent

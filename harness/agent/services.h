@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "harness/agent/client.h"
 #include "harness/agent/line_protocol.h"
 #include "harness/agent/peer.h"
 #include "harness/trace/json.h"
@@ -41,7 +42,9 @@ class Services {
   std::map<std::uint64_t, Reply> asked_;
 };
 
-// The program's answer. Blocks. Throws VerbError.
+// The answer of whoever listens at `socket`, without the protocol's own fields. Blocks. Throws
+// VerbError.
+Json ask_program(const std::string& socket, const std::string& verb, const Args& args);
 Json ask_program(const std::string& socket, const Request& request);
 
 }  // namespace displif_cts::agent
