@@ -159,6 +159,7 @@ Ending attend(pid_t child, int in, Clock::time_point limit, RecordReader& reader
   Ending ending;
   const ProcessEnd end(child);
   std::array<char, 65536> buffer;
+  bool more = false;  // the last read left something behind
   for (;;) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(limit - Clock::now()).count();
@@ -168,8 +169,9 @@ Ending attend(pid_t child, int in, Clock::time_point limit, RecordReader& reader
     }
     pollfd waiting{in, POLLIN, 0};
     if (poll(&waiting, 1, static_cast<int>(left)) <= 0) continue;
-    if (waiting.revents == POLLIN) end.wait(kGather);
+    if (waiting.revents == POLLIN && !more) end.wait(kGather);
     const ssize_t got = read(in, buffer.data(), buffer.size());
+    more = got == static_cast<ssize_t>(buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
     reader.take({buffer.data(), static_cast<std::size_t>(got)});
