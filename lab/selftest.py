@@ -176,6 +176,7 @@ def command(arguments: argparse.Namespace) -> int:
     progress = Progress()
     lines: list[Line] = []
     alarms: list[Trial] = []
+    repeated: list[Trial] = []
     left: list[Fault] = []
     roles = [arguments.role] if arguments.role else list(PEERS)
     chosen: dict[str, list[Fault]] = {}
@@ -188,9 +189,9 @@ def command(arguments: argparse.Namespace) -> int:
     for role, bench in benches.items():
         faults = [fault for fault in chosen[role] if fault in wanted]
         if not arguments.fault:
-            alarms += _false_alarms(bench, [None], role, jobs, progress)
+            alarms += _false_alarms(bench, [None], role, jobs, progress, repeated)
         if arguments.full:
-            alarms += _false_alarms(bench, [fault for fault in faults if fault.kind == "stress"], role, jobs, progress)
+            alarms += _false_alarms(bench, [fault for fault in faults if fault.kind == "stress"], role, jobs, progress, repeated)
         mutants = mutants_of(faults)
         long = bool(arguments.full or arguments.fault)
         left += [] if long else [fault for fault in mutants if bench.only_long(fault)]
@@ -199,7 +200,9 @@ def command(arguments: argparse.Namespace) -> int:
             lines += _lines(bench, mutants, arguments.full, long, jobs, progress)
     folder = make_folder(None)
     known = known_survivors()
-    write_matrix(folder / "kill-matrix.json", lines, alarms)
+    write_matrix(folder / "kill-matrix.json", lines, alarms, repeated)
+    for trial in repeated:
+        print(f"judged once more, alone: {trial.case}{' under ' + trial.fault if trial.fault else ''}: first {trial.verdict}: {trial.reason}")
     for fault in left:
         print(f"not tried without --full or --fault: {fault.id}: only long cases look")
     print(table(lines, alarms, known))
@@ -212,7 +215,9 @@ def known_survivors() -> dict[str, str]:
     return {entry["fault"]: entry["reason"] for entry in yaml.safe_load(KNOWN.read_text(encoding="utf-8"))}
 
 
-def _false_alarms(bench: Bench, faults: Sequence[Fault | None], role: str, jobs: int, progress: Progress) -> list[Trial]:
+def _false_alarms(bench: Bench, faults: Sequence[Fault | None], role: str, jobs: int, progress: Progress,
+                  repeated: list[Trial]) -> list[Trial]:
+    """`repeated` gets those that were judged once more, as they were judged first."""
     cases = bench.suite_cases()
     under = "" if faults == [None] else f" under {len(faults)} legal stresses"
     with progress.phase("reference", f"{len(cases)} cases against the conformant {role}{under}"), ThreadPoolExecutor(jobs) as pool:
@@ -221,6 +226,7 @@ def _false_alarms(bench: Bench, faults: Sequence[Fault | None], role: str, jobs:
     again = [trial for trial in trials if trial.may_be_ours and trial.verdict not in ("pass", "skip")]
     for trial in again:
         progress.say("reference", f"once more, with nothing beside it: {trial.case}: {trial.verdict}: {trial.reason}"[:240])
+    repeated += again
     trials = [_once_more(bench, trial, faults) if trial in again else trial for trial in trials]
     return [trial for trial in trials if trial.verdict not in ("pass", "skip")]
 
@@ -262,10 +268,15 @@ def table(lines: Sequence[Line], alarms: Sequence[Trial], known: dict[str, str])
     return "\n".join(rows)
 
 
-def write_matrix(path: Path, lines: Sequence[Line], alarms: Sequence[Trial]) -> None:
+def write_matrix(path: Path, lines: Sequence[Line], alarms: Sequence[Trial], repeated: Sequence[Trial] = ()) -> None:
     path.write_text(json.dumps({
         "faults": [{"id": line.fault.id, "kind": line.fault.kind, "requirement": line.fault.requirement,
                     "title": line.fault.title, "killed_by": list(line.by), "tried": line.tried, "why": line.why}
                    for line in lines],
-        "false_alarms": [{"case": trial.case, "fault": trial.fault, "verdict": trial.verdict, "reason": trial.reason} for trial in alarms],
+        "false_alarms": [_described(trial) for trial in alarms],
+        "judged_once_more": [_described(trial) for trial in repeated],
     }, indent=1) + "\n", encoding="utf-8")
+
+
+def _described(trial: Trial) -> dict[str, str]:
+    return {"case": trial.case, "fault": trial.fault, "verdict": trial.verdict, "reason": trial.reason}
