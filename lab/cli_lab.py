@@ -58,7 +58,7 @@ def _make(arguments: argparse.Namespace, folder: Path, progress: Progress) -> No
     options = _options(arguments)
     programs = build_carried(progress)
     with Bed(BedOptions(), programs=programs.bin, progress=progress.bed) as bed, progress.phase("images", "Xen, dom0, disk"):
-        archive = package.make_archive(programs.carried, "amd64", folder)
+        archive, = package.make(programs.carried, "amd64", folder, deb=False)
         made = images.build(bed.gather(), archive, folder)
     (folder / JOB).write_text(job.qemu_job(made, options))
     (folder / DEVICE).write_text(job.qemu_device())

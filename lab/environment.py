@@ -63,7 +63,6 @@ def board() -> dict[str, str]:
     return {name: text for name, text in known.items() if text}
 
 
-
 def with_programs(facts: dict[str, Any], prepared_programs: Any, argv: Sequence[str] | str | None) -> dict[str, Any]:
     """`facts` of a bed, completed for the `env` record."""
     more: dict[str, Any] = {"programs": programs(prepared_programs.bin, prepared_programs.runner), "host_board": board()}

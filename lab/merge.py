@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 from collections import defaultdict
@@ -16,6 +15,7 @@ from lab.recording import Recording
 from lab.suite import parse_shard
 from reports import console
 from reports.reader import StreamError, StreamReader
+from reports.statement import list_hash
 from reports.write import FILES, judged_stream, write_reports
 
 # What the shards of one run have in common.
@@ -98,7 +98,7 @@ def merge(shards: Sequence[Shard], folder: Path) -> Path:
         whole = None if not any(selection.values()) else {**selection, "shard": None}
         recording.take({**first.run, "selection": whole, "merged": [{"shard": f"{shard.number}/{shard.of}", "env": shard.env.get("host", {})} for shard in shards]})
         recording.take(dict(first.env))
-        recording.take({**first.plan, "cases": cases, "count": len(cases), "sha256": _ids_hash(plan)})
+        recording.take({**first.plan, "cases": cases, "count": len(cases), "sha256": list_hash(sorted(plan))})
         owner = {name: shard for shard in shards for name in shard.places}
         for name in sorted(owner):
             _copy(recording, owner[name], name)
@@ -107,10 +107,6 @@ def merge(shards: Sequence[Shard], folder: Path) -> Path:
     finally:
         recording.close()
     return recording.stream
-
-
-def _ids_hash(ids: dict[str, Any]) -> str:
-    return hashlib.sha256("".join(f"{name}\n" for name in sorted(ids)).encode()).hexdigest()
 
 
 def _copy(recording: Recording, shard: Shard, name: str) -> None:

@@ -152,16 +152,13 @@ def command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make_archive(carried: Path, arch: str, folder: Path) -> Path:
+def make(carried: Path, arch: str, folder: Path, deb: bool = True) -> list[Path]:
+    """The archive and, unless `deb` is off, the Debian package, in `folder`."""
     version = tree_version()
-    target = folder / f"displif-cts-{version.text}-{arch}.tar.gz"
-    write_archive(contents(carried, version), version, arch, target)
-    return target
-
-
-def make(carried: Path, arch: str, folder: Path) -> list[Path]:
-    """The archive and the Debian package, in `folder`."""
-    version = tree_version()
-    deb = folder / f"displif-cts_{version.text}_{arch}.deb"
-    write_deb(contents(carried, version), version, arch, dependencies(carried), deb)
-    return [make_archive(carried, arch, folder), deb]
+    files = contents(carried, version)
+    made = [folder / f"displif-cts-{version.text}-{arch}.tar.gz"]
+    write_archive(files, version, arch, made[0])
+    if deb:
+        made.append(folder / f"displif-cts_{version.text}_{arch}.deb")
+        write_deb(files, version, arch, dependencies(carried), made[1])
+    return made
