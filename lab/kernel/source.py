@@ -84,10 +84,8 @@ def stock_driver_source(cache_dir: Path | None = None, progress: Progress = sile
     name = f"linux-source-{version[1]}"
 
     def build(target: Path) -> None:
-        package = store.find([name])[name]
-        if package.version != kernel.version:
-            raise BedError(f"apt offers {name} {package.version}, and the guest's kernel is {kernel.version}",
-                           "run `sudo apt-get update`")
+        # Debian's archive has the source of a kernel some time before its signed image.
+        package = store.find([name], kernel.version)[name]
         progress(f"download the kernel's source ({package.size >> 20} MB)", None)
         with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
             (deb,) = download([package], Path(downloads))

@@ -130,15 +130,16 @@ class PackageStore:
         os.replace(temporary, index)
         return wanted, packages
 
-    def find(self, names: Iterable[str]) -> dict[str, Package]:
-        """Candidate version, size and hash of each package, from apt's lists."""
+    def find(self, names: Iterable[str], version: str | None = None) -> dict[str, Package]:
+        """Version, size and hash of each package, from apt's lists: the candidate, or all of one `version`."""
         names = [self._qualified(name) for name in names]
-        result = run(["apt-get", "--print-uris", "download", *names])
+        wanted = [f"{name}={version}" for name in names] if version else names
+        result = run(["apt-get", "--print-uris", "download", *wanted])
         packages = {p.name: p for p in parse_uris(result.stdout)}
         missing = [n for n in names if n.split(":")[0] not in packages]
         if result.returncode != 0 or missing:
             raise BedError(
-                f"apt does not know the packages {' '.join(missing) or ' '.join(names)}: {last_line(result.stderr)}",
+                f"apt does not know the packages {' '.join(missing or wanted)}: {last_line(result.stderr)}",
                 "run `sudo apt-get update`",
             )
         return packages
