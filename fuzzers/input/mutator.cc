@@ -57,10 +57,10 @@ std::uint64_t Random::next() {
 Mutator::Mutator(unsigned roles, std::uint64_t seed) : roles_(roles), random_(seed) {
   for (const KindSpec& spec : kinds()) {
     if ((spec.roles & roles) == 0) continue;
-    // What messages and programs do is said more often than what happens around them.
+    // What messages, directories and programs say comes more often than what happens around them.
     const bool common = spec.kind == Kind::client || spec.kind == Kind::response ||
                         spec.kind == Kind::event || spec.kind == Kind::request ||
-                        spec.kind == Kind::interleave;
+                        spec.kind == Kind::directory || spec.kind == Kind::interleave;
     kinds_.insert(kinds_.end(), common ? 4 : 1, spec.kind);
   }
   for (const Idiom& idiom : idioms()) {

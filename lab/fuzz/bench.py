@@ -14,7 +14,7 @@ from .builds import Built, build_target
 from .corpus import load
 from .engine import environment
 from .sockets import sockets_folder
-from .targets import EMPTY, TARGETS, Target
+from .targets import EMPTY, IN_PROCESS, Target
 
 AT_LEAST = 2.0  # seconds of processor time that one measurement takes
 QUICK_AT_LEAST = 0.3
@@ -24,7 +24,7 @@ def command(quick: bool, progress: Progress) -> int:
     empty = build_target(EMPTY, progress)
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores; processor time of one process, sanitizers on")
     print(f"{'target':<16} {'inputs':>6} {'actions':>8} {'executions/s':>13} {'actions/s':>11} {'of the empty target':>20}")
-    for target in TARGETS:
+    for target in IN_PROCESS:
         with tempfile.TemporaryDirectory() as name:
             _row(build_target(target, progress), empty, Path(name), QUICK_AT_LEAST if quick else AT_LEAST)
     return 0

@@ -3,20 +3,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
+from lab.peer import load_peer
 from lab.progress import Progress
 
 from .builds import build_target
 from .corpus import load, save
 from .coverage import report
-from .engine import Fuzzing, Settings, Totals
+from .engine import Found, Fuzzing, Settings, Totals
+from .guest_findings import known_in_guest
+from .guest_fuzz import GuestFuzzing, GuestTotals, coverage_bed, input_tool, keep, seeds_in
 from .known import known_findings, mask_of
 from .planted import run_planted
+from .sessions import PEER
 from .targets import TARGETS, Target, find_target
 from .triage import triage
 
@@ -42,6 +47,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise Stop(USAGE, f"unexpected: {' '.join(arguments.inputs)}", "inputs are for `fuzz triage`")
     if not 1 <= arguments.jobs <= MAX_JOBS:
         raise Stop(USAGE, f"--jobs {arguments.jobs}: 1 to {MAX_JOBS}")
+    if target.guest:
+        return _fuzz_in_guest(target, arguments, progress)
     if arguments.coverage:
         return report(target, arguments.corpus or target.corpus, progress)
     return _fuzz(target, arguments, progress)
@@ -85,7 +92,49 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
     return 1 if totals.found else 0
 
 
-def _record(target: Target, totals: Totals, seconds: float, folder: Path) -> None:
+def _fuzz_in_guest(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
+    known = known_in_guest()
+    mask = mask_of(target, arguments.unmask, list(known))
+    masked = [] if mask == "none" else mask.split(",")
+    tool = input_tool(progress)
+    corpus = arguments.corpus or target.corpus
+    seeds = seeds_in(tool, corpus, must_exist=arguments.corpus is None)
+    bed, places = coverage_bed(progress, arguments.driver_source)
+    folder = _out_folder(target, arguments.out)
+    complaints = [entry["text"] for entry in load_peer(PEER, "frontend").descriptor.get("known_complaints", [])]
+    runs, seconds = arguments.runs, None if arguments.runs is not None and arguments.time is None else arguments.time or 60.0
+    if arguments.coverage:
+        runs, seconds = len(seeds), None
+    print(f"target    {target.name}: {target.what}")
+    print(f"corpus    {len(seeds)} inputs from {corpus}")
+    for name in masked:
+        print(f"masked    {name}: {known[name].avoided}")
+    with bed:
+        fuzzing = GuestFuzzing(bed, tool, places, complaints, masked, folder, seconds, runs, arguments.jobs, arguments.seed, progress)
+        started, processor = time.monotonic(), os.times()
+        totals = fuzzing.run(seeds)
+        used = time.monotonic() - started
+        after = os.times()
+    if arguments.coverage:
+        print("\n".join(places.table(totals.blocks)))
+    if arguments.corpus is not None:
+        print(f"kept      {keep(fuzzing.corpus, arguments.corpus)} inputs in {arguments.corpus}")
+    for name, times in sorted(totals.known.items()):
+        print(f"known     {name}: {times} times, though masked")
+    if totals.troubles:
+        print(f"trouble   {totals.troubles} sessions came to no verdict")
+    _findings(totals.found)
+    cpu = after.children_user + after.children_system - processor.children_user - processor.children_system
+    print(f"{'FINDINGS' if totals.found else 'NO FINDINGS'}: {totals.runs} sessions in {used:.0f} s ({totals.runs / max(used, 0.001):.2f}/s, "
+          f"{totals.runs / max(cpu, 0.001):.2f} per CPU-second), {totals.messages / max(used, 0.001):.1f} messages/s, "
+          f"{len(totals.blocks)} of {len(places)} blocks, {totals.machines} machines, {len(totals.found)} unique findings; {folder}")
+    _record(target, totals, used, folder)
+    if totals.runs == totals.troubles:
+        raise Stop(INFRASTRUCTURE, "no session came to a verdict", f"what they said is in {folder}")
+    return 1 if totals.found else 0
+
+
+def _record(target: Target, totals: Totals | GuestTotals, seconds: float, folder: Path) -> None:
     """For `report --view security --fuzz`."""
     record = {"target": target.name, "role": target.role, "executions": totals.runs, "seconds": round(seconds, 3),
               "findings": [found.finding.title() for found in totals.found.values()],
@@ -93,9 +142,13 @@ def _record(target: Target, totals: Totals, seconds: float, folder: Path) -> Non
     (folder / "summary.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def _summary(totals: Totals, seconds: float, folder: Path) -> None:
-    for key, found in sorted(totals.found.items(), key=lambda item: item[1].seconds):
+def _findings(found_ones: dict[str, Found]) -> None:
+    for key, found in sorted(found_ones.items(), key=lambda item: item[1].seconds):
         print(f"finding   {key}: {found.finding.title()}; {found.times} times, first after {found.seconds:.0f} s")
         print(f"          {found.input}")
+
+
+def _summary(totals: Totals, seconds: float, folder: Path) -> None:
+    _findings(totals.found)
     print(f"{'FINDINGS' if totals.found else 'NO FINDINGS'}: {totals.runs} executions in {seconds:.0f} s "
           f"({totals.runs / max(seconds, 0.001):.0f}/s), {totals.coverage} edges, {len(totals.found)} unique findings; {folder}")

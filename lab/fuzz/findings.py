@@ -32,8 +32,9 @@ class Finding:
         return f"{self.kind}-{where}-{digest}".lower().replace("_", "-")
 
     def title(self) -> str:
-        where = f" in {self.frames[0]} ({self.places[0]})" if self.frames else ""
-        return f"{self.text}{where}"
+        if not self.frames:
+            return self.text
+        return f"{self.text} in {self.frames[0]}" + (f" ({self.places[0]})" if self.places else "")
 
 
 def _head(log: str) -> tuple[str, str, int] | None:

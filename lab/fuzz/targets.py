@@ -19,6 +19,7 @@ class Target:
     role: str = "suite"  # frontend or backend: what is attacked; suite: ourselves
     typed: bool = True  # inputs are typed actions, committed as text
     sources: tuple[str, ...] = ()  # of the code under test, as coverage names them
+    guest: bool = False  # what is attacked runs in a machine of the qemu bed, and no program of an engine
 
     @property
     def program(self) -> str:
@@ -32,6 +33,8 @@ class Target:
 TARGETS = (
     Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True, role="frontend",
            sources=("xen_drm_front", "xen-front-pgdir-shbuf")),
+    Target("guest-frontend", "", "the same driver in a real guest under Xen, in machines of the qemu bed", driver=True, role="frontend",
+           guest=True),
     Target("backend", "fuzzers/backend", "our own backend on a connected device, attacked by its frontend", role="backend",
            sources=("fake_backend", "displif")),
     Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend",
@@ -40,6 +43,7 @@ TARGETS = (
            typed=False, sources=("displif", "bus")),
     Target("store-server", "fuzzers/harness", "loopback's xenstored, fed by three connections", typed=False, sources=("store",)),
 )
+IN_PROCESS = tuple(target for target in TARGETS if not target.guest)
 EMPTY = Target("empty", "fuzzers/empty", "the engine and the inputs' reader alone")
 
 

@@ -10,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, Stop
 from lab.process import run_grouped
 from lab.qemu.binaries import module_info
-from lab.qemu.cache import Cache, content_key
+from lab.qemu.cache import Cache, content_key, file_hash
 from lab.qemu.packages import PackageStore
 
 from .download import Progress, obtain, silent
@@ -28,6 +29,9 @@ TOP = "obj-m += driver/\n{buffers}"
 # The tree's own protocol headers must come before the kernel's, which a mere -I would not achieve.
 DRIVER_KBUILD = "NOSTDINC_FLAGS += -I{include}\ninclude $(src)/{makefile}\n"
 BUFFERS_KBUILD = "NOSTDINC_FLAGS += -I{include}\nobj-m += xen-front-pgdir-shbuf.o\n"
+# Debian's kernel has no KCOV: what the compiler calls in each basic block is in a module of our own.
+COVERAGE = ROOT / "fuzzers" / "guest" / "module" / "displif_cts_coverage.c"
+COUNTED = "ccflags-y += -fsanitize-coverage=trace-pc\n"
 
 
 def build_driver(
@@ -37,13 +41,15 @@ def build_driver(
     cache_dir: Path | None = None,
     modules_dir: Path | None = None,
     workshop: Path | None = None,
+    coverage: bool = False,
 ) -> list[Path]:
     """The driver's modules, in the order in which they are loaded; out of the cache when nothing changed.
 
     `source_dir` is a kernel tree's drivers/gpu/drm/xen, or such a tree: then xen-front-pgdir-shbuf, if it is there, is
     built too, and the tree's own protocol headers are used. `modules_dir` belongs to a kernel that the user handed in.
     `workshop` is a folder of one caller at a time, in which builds leave their objects: of a source that differs little
-    from the last one, only what differs is compiled.
+    from the last one, only what differs is compiled. `coverage`: the modules count what they execute, by the help of one
+    more module, which comes first.
     Raises DriverBuildError (the source is at fault), BedError (packages, disk), Stop (a build program is missing).
     """
     started = time.monotonic()
@@ -54,7 +60,8 @@ def build_driver(
     else:
         headers = own_headers(modules_dir)
     compiler = _compiler(headers)
-    key = content_key([RECIPE, headers.key, compiler, source.description()])
+    counting = [file_hash(COVERAGE)] if coverage else []
+    key = content_key([RECIPE, headers.key, compiler, source.description(), *counting])
     logs = cache.root / "logs"
 
     def build(target: Path) -> None:
@@ -62,7 +69,7 @@ def build_driver(
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             log = Path(folder) / "build.log"
             tree = workshop / ("both" if source.with_buffers else "driver") if workshop else Path(folder) / "build"
-            modules = _make(source, headers, tree, log, logs / f"driver-{key}.log")
+            modules = _make(source, headers, tree, log, logs / f"driver-{key}.log", coverage)
             target.mkdir()
             for module in modules:
                 shutil.copy(module, target)
@@ -84,10 +91,14 @@ def _compiler(headers: KernelHeaders) -> str:
     return f"{name} {done.stdout.strip()}"
 
 
-def _make(source: DriverSource, headers: KernelHeaders, tree: Path, log: Path, kept_log: Path) -> list[Path]:
+def _make(source: DriverSource, headers: KernelHeaders, tree: Path, log: Path, kept_log: Path,
+          coverage: bool) -> list[Path]:
     for old in tree.rglob("*.ko"):
         old.unlink()
-    _lay_out(source, tree)
+    _lay_out(source, tree, COUNTED if coverage else "")
+    if coverage:
+        _write(tree / "coverage" / COVERAGE.name, COVERAGE.read_bytes())
+        _write(tree / "coverage" / "Kbuild", f"obj-m += {COVERAGE.stem}.o\n".encode())
     jobs = str(os.cpu_count() or 1)
     argv = ["make", "-C", headers.folder, f"M={tree}", "-j", jobs, "CONFIG_DRM_XEN_FRONTEND=m", "modules"]
     with log.open("wb") as output:
@@ -109,7 +120,8 @@ def _make(source: DriverSource, headers: KernelHeaders, tree: Path, log: Path, k
     return modules
 
 
-def _lay_out(source: DriverSource, tree: Path) -> None:
+def _lay_out(source: DriverSource, tree: Path, flags: str) -> None:
+    """`flags`: lines for the makefiles of the driver's own files."""
     include = tree / "include"
     driver = tree / "driver"
     buffers = tree / "buffers"
@@ -123,10 +135,11 @@ def _lay_out(source: DriverSource, tree: Path) -> None:
             assert place in HEADERS
             target = include / place.relative_to("include")
         _write(target, path.read_bytes())
-    _write(driver / "Kbuild", DRIVER_KBUILD.format(include=include, makefile=makefile).encode())
+    _write(driver / "Kbuild", (DRIVER_KBUILD.format(include=include, makefile=makefile) + flags).encode())
     if source.with_buffers:
-        _write(buffers / "Kbuild", BUFFERS_KBUILD.format(include=include).encode())
-    _write(tree / "Kbuild", TOP.format(buffers="obj-m += buffers/\n" if source.with_buffers else "").encode())
+        _write(buffers / "Kbuild", (BUFFERS_KBUILD.format(include=include) + flags).encode())
+    folders = ["buffers"] * source.with_buffers + ["coverage"] * bool(flags)
+    _write(tree / "Kbuild", TOP.format(buffers="".join(f"obj-m += {folder}/\n" for folder in folders)).encode())
 
 
 def _write(file: Path, data: bytes) -> None:

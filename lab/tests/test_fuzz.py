@@ -12,7 +12,7 @@ from lab.build import ROOT
 from lab.errors import Stop
 from lab.fuzz import builds, findings, planted
 from lab.fuzz.known import mask_of
-from lab.fuzz.targets import TARGETS, Target, find_target
+from lab.fuzz.targets import IN_PROCESS, TARGETS, Target, find_target
 from lab.kernel import stock_driver_source
 from lab.progress import Progress
 
@@ -94,7 +94,7 @@ def built() -> builds.Built:
     return builds.build_target(TARGETS[0], Progress(quiet=True))
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", IN_PROCESS, ids=lambda target: target.name)
 def test_each_target_replays_its_corpus_and_runs(target: object, tmp_path: Path) -> None:
     # One that connects anew for each input takes a hundred times as long.
     runs = "200" if getattr(target, "name").endswith("-connect") else "2000"
