@@ -183,7 +183,7 @@ def _edit_to_end(entry: Expectation, case: CaseRun) -> str:
 
 def rate(run: Run, case_id: str) -> tuple[int, int]:
     """How many of a case's attempts ended badly, and how many there were: those made again, alone, included."""
-    verdicts = [case.verdict for (name, _), case in run.cases.items() if name == case_id and case.verdict in statuses().about_peer]
+    verdicts = [case.verdict for case in run.attempts(case_id) if case.verdict in statuses().about_peer]
     return sum(verdict in statuses().bad for verdict in verdicts), len(verdicts)
 
 

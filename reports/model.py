@@ -1,6 +1,7 @@
 """A stream as one object: the plan, and what was recorded of each case. One pass; of messages only the places are kept."""
 from __future__ import annotations
 
+import functools
 import json
 from array import array
 from collections import Counter
@@ -14,6 +15,7 @@ from reports.statuses import statuses
 
 TAIL_OF_GOOD = 8
 MAX_LOG_LINES = 400
+BUFFER = 64 * 1024  # about the messages of one case
 
 Key = tuple[str, int]  # case id, attempt
 
@@ -92,6 +94,17 @@ class Run:
             keys.extend((case["id"], attempt) for attempt in range(1, attempts + 1))
         return keys
 
+    @functools.cached_property
+    def _attempts(self) -> dict[str, list[CaseRun]]:
+        found: dict[str, list[CaseRun]] = {}
+        for (name, _), case in self.cases.items():
+            found.setdefault(name, []).append(case)
+        return found
+
+    def attempts(self, case_id: str) -> list[CaseRun]:
+        """All runs of a case. For a run that was read to its end."""
+        return self._attempts.get(case_id, [])
+
     def case_plan(self, case_id: str) -> dict[str, Any]:
         return self.plan_by_id.get(case_id, {"id": case_id})
 
@@ -102,7 +115,7 @@ def _at_least_one(value: Any) -> int:
 
 class _Builder:
     def __init__(self, path: Path) -> None:
-        self.reader = StreamReader(path, self._take_message)
+        self.reader = StreamReader(path, self._places)
         self._messages: dict[tuple[bytes, int], array[int]] = {}
         self.result = Run(path=path, damage=self.reader.damage)
         self.monitors: set[str] = set()
@@ -161,12 +174,11 @@ class _Builder:
         case.begun = True
         case.fold.add(line.record)
 
-    def _take_message(self, case: bytes, attempt: int, offset: int) -> None:
-        places = self._messages.get((case, attempt))
-        if places is None:
-            record = {"case": case.decode(), "attempt": attempt}
-            places = self._messages[case, attempt] = self._case(record).messages
-        places.append(offset)
+    def _places(self, case: bytes, attempt: int) -> array[int]:
+        found = self._messages.get((case, attempt))
+        if found is None:
+            found = self._messages[case, attempt] = self._case({"case": case.decode(), "attempt": attempt}).messages
+        return found
 
     def _on_msg(self, line: Line) -> None:
         case = self._case(line.record)
@@ -227,7 +239,7 @@ class Messages:
         self._path = path
 
     def __enter__(self) -> "Messages":
-        self._file = open(self._path, "rb")
+        self._file = open(self._path, "rb", buffering=BUFFER)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -236,7 +248,7 @@ class Messages:
     def line(self, offset: int) -> bytes:
         """Without its newline."""
         self._file.seek(offset)
-        return self._file.readline(MAX_LINE).rstrip(b"\n")
+        return self._file.readline(MAX_LINE).removesuffix(b"\n")
 
     def record(self, offset: int) -> dict[str, Any]:
         """Parsed; of a line that is no record, an empty one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, NamedTuple
@@ -88,8 +89,8 @@ class Line(NamedTuple):
     record: dict[str, Any]
 
 
-# Takes a message of a sealed stream, which is not parsed: the case's id, its attempt, and the line's offset in the file.
-OnMessage = Callable[[bytes, int, int], None]
+# Says where the places of a case's messages go, of a sealed stream, where they are not parsed: by the case's id and attempt.
+Places = Callable[[bytes, int], "array[int]"]
 
 
 def record_trouble(record: Any) -> str:
@@ -156,8 +157,6 @@ _ATTEMPT = re.compile(rb'"attempt":(\d+),"seq":\d+\}\n$')
 
 
 def _attempt_of(raw: bytes) -> int:
-    if b'"attempt"' not in raw[-48:]:
-        return 1
     found = _ATTEMPT.search(raw, max(0, len(raw) - 48))
     return int(found[1]) if found else 1
 
@@ -189,38 +188,44 @@ def sealed(path: Path) -> bool:
 class StreamReader:
     """Iterates over the usable records; `damage` is complete once the iteration ended."""
 
-    def __init__(self, path: Path, on_message: OnMessage | None = None) -> None:
-        """With `on_message`, a sealed stream's messages go there, and are not among the lines."""
+    def __init__(self, path: Path, places: Places | None = None) -> None:
+        """With `places`, a sealed stream's messages are not among the lines: only their offsets in the file go there."""
         self.path = path
         self.damage = Damage()
-        self._on_message = on_message
+        self._places = places
         self._hash = hashlib.sha256()
         self._next_seq: int | None = 0
 
     def __iter__(self) -> Iterator[Line]:
         try:
-            take = self._on_message if self._on_message is not None and sealed(self.path) else None
+            places = self._places if self._places is not None and sealed(self.path) else None
             with open(self.path, "rb") as file:
-                yield from self._lines(file) if take is None else self._lines_as_written(file, take)
+                yield from self._lines(file) if places is None else self._lines_as_written(file, places)
         except OSError as error:
             raise StreamError(f"{self.path}: {error.strerror}") from error
         if not self.damage.ended:
             self.damage.add("the stream has no end record: the run was cut short")
 
-    def _lines_as_written(self, file: BinaryIO, take: OnMessage) -> Iterator[Line]:
+    def _lines_as_written(self, file: BinaryIO, places: Places) -> Iterator[Line]:
         """A sealed stream: messages, most of what there is, are not parsed before somebody looks at them."""
         offset, match, damage = 0, _MESSAGE.fullmatch, self.damage
+        put: dict[bytes, Callable[[int], None]] = {}  # of a case's first attempt
         for number, raw in enumerate(file, 1):
             if damage.ended:
                 damage.add(f"line {number}: stands behind the end record")
-            found = match(raw)
-            if found is not None:
-                case, seq = found.groups()
-                take(case, _attempt_of(raw), offset)
-                if int(seq) == self._next_seq:
-                    self._next_seq += 1
+            if (found := match(raw)) is not None:
+                case, digits = found.groups()
+                if b'"attempt":' in raw:
+                    places(case, _attempt_of(raw)).append(offset)
+                elif case in put:
+                    put[case](offset)
                 else:
-                    self._check_seq(number, {"seq": int(seq)})
+                    put[case] = places(case, 1).append
+                    put[case](offset)
+                seq = int(digits)
+                if seq != self._next_seq:
+                    self._check_seq(number, {"seq": seq})
+                self._next_seq = seq + 1
             elif (record := self._parse(number, raw)) is not None:
                 damage.ended = damage.ended or record["t"] == "end"
                 yield Line(number, offset, record)
