@@ -12,9 +12,15 @@ namespace displif_cts::runner {
 
 class Printer {
  public:
+  explicit Printer(std::FILE* out) : out_(out) {}
   virtual ~Printer() = default;
   // Any record, in the stream's order.
   virtual void take(const Json& record) = 0;
+  // A record that an earlier runner printed: it is counted, and not printed again.
+  void went_before(const Json& record);
+
+ protected:
+  std::FILE* out_;
 };
 
 // `format` is human, ktap, lava or none; null for another word.

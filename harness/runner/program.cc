@@ -1,15 +1,19 @@
 #include "harness/runner/program.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 
 #include "harness/runner/case_process.h"
+#include "harness/runner/past.h"
 #include "harness/runner/printers.h"
 #include "harness/runner/stream_writer.h"
 
@@ -37,6 +41,7 @@ struct Options {
   bool part = false;
   bool while_clean = false;
   bool full = false;
+  bool resume = false;
 };
 
 Role role_of(const std::string& word) { return word == "backend" ? Role::backend : Role::frontend; }
@@ -98,33 +103,100 @@ class Run {
     context_.domain = static_cast<std::uint16_t>(options.domain);
     context_.peer = read_peer(options.peer);
     context_.seed = options.seed;
-    if (!options.out.empty()) {
-      file_.open(options.out + "/stream.jsonl");
-      if (!file_)
-        throw std::runtime_error(
-            fmt::format("{}/stream.jsonl: {}", options.out, std::strerror(errno)));
-    }
+    if (!options.out.empty()) open_stream(options.out + "/stream.jsonl");
   }
+  ~Run() {
+    if (sync_ >= 0) close(sync_);
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
 
   int execute(const std::vector<const CaseInfo*>& cases) {
-    if (!options_.part) write_head(cases);
-    for (const CaseInfo* info : cases) {
-      if (info->monitor) continue;
-      const CaseEnd end = run_case(context_, *info, hooks_, outlet(), options_.attempt);
-      count(end.judgement);
-      if (!end.clean && options_.while_clean) break;
-      context_.first_device = static_cast<std::uint16_t>(context_.first_device + kDevicesPerCase);
+    if (past_.sealed) return exit_status();
+    if (resumed_) {
+      take_up(cases);
+    } else if (!options_.part) {
+      write_head(cases);
     }
-    if (!options_.part) {
+    const bool all = run_cases(cases);
+    if (!options_.part && all) {
       for (const CaseInfo* info : cases)
-        if (info->monitor) judge_monitor(*info);
+        if (info->monitor && !past_.judged.contains(info->id)) judge_monitor(*info);
       writer_.seal(Json(counts_));
+      sync();
       printer_->take(Json{{"t", "end"}, {"counts", counts_}});
     }
-    return exit_status();
+    return options_.part || all ? exit_status() : kExitInfrastructure;
   }
 
  private:
+  void open_stream(const std::filesystem::path& path) {
+    resumed_ = options_.resume && std::filesystem::exists(path) && std::filesystem::file_size(path);
+    if (resumed_) read_earlier(path);
+    file_.open(path, resumed_ ? std::ios::app : std::ios::trunc);
+    if (!file_)
+      throw std::runtime_error(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+    if (!options_.part) sync_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  }
+
+  void read_earlier(const std::filesystem::path& path) {
+    past_ = read_past(path, [this](std::string_view line, const Json* record) {
+      writer_.went_before(line);
+      if (record == nullptr) return;
+      printer_->went_before(*record);
+      watch(*record);
+      if (record->value("t", "") == "verdict") ++counts_[record->value("verdict", "")];
+    });
+  }
+
+  // False if the peer was not left as it was found and there are cases left that want it so.
+  bool run_cases(const std::vector<const CaseInfo*>& cases) {
+    bool clean = true;
+    for (const CaseInfo* info : cases) {
+      if (info->monitor) continue;
+      if (!past_.judged.contains(info->id)) {
+        if (!clean && options_.while_clean) return false;
+        const CaseEnd end = run_case(context_, *info, hooks_, outlet(), options_.attempt);
+        count(end.judgement);
+        clean = end.clean;
+      }
+      context_.first_device = static_cast<std::uint16_t>(context_.first_device + kDevicesPerCase);
+    }
+    return true;
+  }
+
+  // Goes on behind what an earlier runner wrote; the case that it was at gets its verdict.
+  void take_up(const std::vector<const CaseInfo*>& cases) {
+    if (past_.plan.empty())
+      throw std::runtime_error(
+          fmt::format("{}/stream.jsonl ends before its plan: remove it", options_.out));
+    if (past_.plan != hash_of(cases))
+      throw std::runtime_error(fmt::format(
+          "{}/stream.jsonl is of another selection of cases: it cannot be resumed", options_.out));
+    const bool rebooted = past_.boot != boot_id();
+    take(Json{{"v", 1}, {"t", "resume"}, {"ns", trace::now_ns()}, {"boot", boot_id()}});
+    if (!past_.interrupted) return;
+    const std::string id = *past_.interrupted;
+    const Json error{{"v", 1},
+                     {"t", "error"},
+                     {"ns", trace::now_ns()},
+                     {"case", id},
+                     {"text", rebooted ? "the board rebooted under the case"
+                                       : "the runner ended under the case"}};
+    past_.seen_of_it.add(error);
+    take(error);
+    const Judgement judgement = past_.seen_of_it.judge();
+    take_verdict(id, judgement);
+    past_.judged.insert(id);
+  }
+
+  // A board that reboots loses what was not on its disk yet, and with it whose doing it was.
+  void sync() {
+    flush();
+    if (sync_ >= 0 && fdatasync(sync_) != 0 && errno != EINVAL)
+      throw std::runtime_error("the stream does not reach the disk");
+  }
+
   // A part of somebody else's stream is numbered, printed and summed up there.
   Outlet outlet() {
     Outlet outlet{.records = [this](const Json& record) { take(record); }};
@@ -157,26 +229,32 @@ class Run {
 
   void take(const Json& record) {
     writer_.write(record);
-    if (!has_followers(record)) flush();
+    if (!has_followers(record)) sync();
     printer_->take(record);
+    watch(record);
+  }
+
+  void watch(const Json& record) {
     if (record.value("t", "") == "check" && record.contains("during"))
       monitors_[record["case"].get<std::string>()].add(record);
   }
 
+  static std::string hash_of(const std::vector<const CaseInfo*>& cases) {
+    Sha256 hash;
+    for (const CaseInfo* info : cases) hash.update(info->id + "\n");
+    return hash.hex();
+  }
+
   void write_head(const std::vector<const CaseInfo*>& cases) {
     Json planned = Json::array();
-    std::string ids;
-    for (const CaseInfo* info : cases) {
-      planned.push_back(case_json(*info));
-      ids += info->id + "\n";
-    }
-    Sha256 hash;
-    hash.update(ids);
+    for (const CaseInfo* info : cases) planned.push_back(case_json(*info));
     take(Json{{"v", 1},
               {"t", "run"},
               {"ns", trace::now_ns()},
               {"suite", "displif-cts"},
               {"bed", options_.bed},
+              {"role", options_.role},
+              {"boot", boot_id()},
               {"peer", Json{{"name", context_.peer.name}, {"version", context_.peer.version}}},
               {"seed", options_.seed}});
     take(Json{{"v", 1},
@@ -184,15 +262,18 @@ class Run {
               {"ns", trace::now_ns()},
               {"cases", planned},
               {"count", cases.size()},
-              {"sha256", hash.hex()}});
+              {"sha256", hash_of(cases)}});
   }
 
   void judge_monitor(const CaseInfo& info) {
-    const Judgement judgement = monitors_[info.id].judge_monitor();
+    take_verdict(info.id, monitors_[info.id].judge_monitor());
+  }
+
+  void take_verdict(const std::string& id, const Judgement& judgement) {
     take(Json{{"v", 1},
               {"t", "verdict"},
               {"ns", trace::now_ns()},
-              {"case", info.id},
+              {"case", id},
               {"verdict", name(judgement.verdict)},
               {"reason", judgement.reason},
               {"attempt", 1},
@@ -214,6 +295,9 @@ class Run {
   RunContext context_;
   std::unique_ptr<Printer> printer_;
   std::ofstream file_;
+  int sync_ = -1;  // the same file, by its descriptor
+  bool resumed_ = false;
+  Past past_;
   StreamWriter writer_;
   std::map<std::string, Fold> monitors_;
   std::map<std::string, unsigned> counts_;
@@ -233,6 +317,10 @@ int run(const Options& options, const Hooks& hooks) {
   if (cases.empty()) {
     fmt::print(stderr, "displif-cts-runner: no case matches; `list` prints their ids\n");
     return kExitInfrastructure;
+  }
+  if (options.resume && (options.out.empty() || options.part)) {
+    fmt::print(stderr, "displif-cts-runner: --resume goes on with the stream in --out\n");
+    return kExitUsage;
   }
   try {
     return Run(options, hooks).execute(cases);
@@ -292,6 +380,9 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
                         "writes the stream's head and end");
   run_command->add_flag("--while-clean", options.while_clean,
                         "stop after the first case that did not leave the peer as it was");
+  run_command->add_flag("--resume", options.resume,
+                        "go on with the run in --out, if there is one: the case that was running "
+                        "is judged, those that have their verdict do not run again");
   auto* replay_command =
       app.add_subcommand("replay", "judge a frontend's recorded messages once more");
   std::string recorded;

@@ -17,6 +17,11 @@ std::string Sha256::hex() const {
   return trace::hex(digest);
 }
 
+void StreamWriter::went_before(std::string_view line) {
+  ++seq_;
+  hash_.update(line);
+}
+
 void StreamWriter::write(const Json& record) {
   Json numbered = record;
   numbered["seq"] = seq_++;

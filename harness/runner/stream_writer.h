@@ -31,6 +31,9 @@ class StreamWriter {
   explicit StreamWriter(std::function<void(std::string_view)> write_line)
       : write_line_(std::move(write_line)) {}
 
+  // A line that an earlier writer of this stream wrote, with its newline: numbers and hash go on
+  // behind it.
+  void went_before(std::string_view line);
   // Adds `seq` and writes.
   void write(const Json& record);
   // Writes `end`. Nothing may follow.

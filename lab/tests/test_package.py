@@ -87,7 +87,7 @@ def test_its_usage() -> None:
 
 
 # Until it is told to end; its name stays the script's.
-STAY = "sleep 100 &\ntrap 'kill $!; exit 1' TERM\nwait\n"
+STAY = "trap 'kill $!; exit 1' TERM\nsleep 100 &\nwait\n"
 
 
 @pytest.fixture
