@@ -19,7 +19,7 @@ from lab.suite import check_globs
 from reports.model import read_run
 from reports.write import write_file
 
-JOB, DEVICE, LOG = "job.yaml", "device.yaml", "lava.log"
+JOB, DEVICE, LOG, BOARD = "job.yaml", "device.yaml", "lava.log", "board"
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -50,18 +50,30 @@ def _lint(arguments: argparse.Namespace) -> int:
 
 def _options(arguments: argparse.Namespace) -> job.JobOptions:
     return job.JobOptions(check_globs(arguments.case, "--case"), check_globs(arguments.exclude, "--exclude"), device_type=arguments.device_type,
-                          tags=arguments.tag, minutes=arguments.minutes, base_url=arguments.url)
+                          tags=arguments.tag, minutes=arguments.minutes, base_url=arguments.url, start=arguments.start,
+                          prompts=arguments.prompt or job.JobOptions.prompts)
 
 
 def _make(arguments: argparse.Namespace, folder: Path, progress: Progress) -> None:
     """Images, job and device dictionary, into the folder."""
     options = _options(arguments)
+    if arguments.boot == "running" and arguments.connect:
+        (folder / JOB).write_text(job.running_job(options))
+        (folder / DEVICE).write_text(job.board_device(arguments.connect))
+        return
     programs = build_carried(progress)
     with Bed(BedOptions(), programs=programs.bin, progress=progress.bed) as bed, progress.phase("images", "Xen, dom0, disk"):
         archive, = package.make(programs.carried, "amd64", folder, deb=False)
         made = images.build(bed.gather(), archive, folder)
-    (folder / JOB).write_text(job.qemu_job(made, options))
-    (folder / DEVICE).write_text(job.qemu_device())
+    if arguments.boot == "qemu":
+        (folder / JOB).write_text(job.qemu_job(made, options))
+        (folder / DEVICE).write_text(job.qemu_device())
+        return
+    board = folder / BOARD
+    board.write_text(job.imitated_board(made, options))
+    board.chmod(0o755)
+    (folder / JOB).write_text(job.network_job(made, options) if arguments.boot == "network" else job.running_job(options))
+    (folder / DEVICE).write_text(job.board_device(arguments.connect or str(board.resolve())))
 
 
 def _job(arguments: argparse.Namespace) -> int:
@@ -73,10 +85,17 @@ def _job(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     """0: LAVA's results are the stream's. 3: they are not, or the job did not end well."""
+    if arguments.boot == "network" and not arguments.connect:
+        raise Stop(USAGE, "--boot network needs a board: --connect names the command that leads to its serial line")
     progress = Progress()
     lava = tools.obtain(Cache(None), progress.bed)
     folder = make_folder(arguments.out)
     _make(arguments, folder, progress)
+    return run_job(lava, folder, progress)
+
+
+def run_job(lava: tools.LavaTools, folder: Path, progress: Progress) -> int:
+    """`lava-run` on the folder's job and device."""
     for complaint in (lava.schema_complaints(folder / JOB), *lint.lint_job((folder / JOB).read_text()), *lint.lint_device((folder / DEVICE).read_text())):
         if complaint:
             raise Stop(INFRASTRUCTURE, f"{folder / JOB}: {complaint}")

@@ -99,11 +99,16 @@ def add_certify_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lab_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("job", "lint", "run"), help="job: images, job and device dictionary for a qemu device; lint: LAVA's schema "
+    parser.add_argument("what", choices=("job", "lint", "run"), help="job: images, job and device dictionary; lint: LAVA's schema "
                         "and what it does not see; run: `lava-run` on such a job, its results against the stream")
     parser.add_argument("files", metavar="JOB", nargs="*", type=Path, help="for lint: jobs")
     parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
+    parser.add_argument("--boot", choices=("qemu", "network", "running"), default="qemu", help="qemu: LAVA starts QEMU; network: iPXE boots a board; "
+                        "running: the board runs already (`run` without --connect imitates one)")
+    parser.add_argument("--connect", metavar="COMMAND", help="what leads to the board's serial line")
+    parser.add_argument("--start", metavar="COMMAND", help="typed at the prompt of a board that runs already (default: its dom0 starts the suite)")
+    parser.add_argument("--prompt", action="append", default=[], metavar="REGEX", help="that prompt (repeatable; default: '# $')")
     parser.add_argument("--device-type", default="qemu", metavar="TYPE", help="the job's device type (default: %(default)s)")
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="a tag that the device must have (repeatable)")
     parser.add_argument("--minutes", type=_positive, default=60, metavar="N", help="the job's time limit (default: %(default)s)")

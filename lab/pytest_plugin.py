@@ -13,12 +13,14 @@ from typing import Any, Iterator
 
 import pytest
 
-from lab.errors import Stop
+from lab.board import Board, Line, load_board
+from lab.board import execute as execute_on_board
+from lab.errors import USAGE, Stop
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 from lab.run import DEFAULT_PEER, Prepared, RunOptions, default_jobs, execute, make_folder, open_bed, prepare
 from lab.schedule import Scheduler
-from lab.suite import Plan, Selection, check_globs
+from lab.suite import Plan, Selection, check_globs, parse_shard
 from reports.judge import Result, judge
 from reports.junit import details
 from reports.model import read_run
@@ -29,21 +31,36 @@ RUN = pytest.StashKey["BackgroundRun"]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("displif-cts", "displif-cts: cases as test items")
-    group.addoption("--bed", choices=("qemu",), default=None, help="run the suite's cases on this bed, as items")
+    group.addoption("--bed", choices=("qemu", "host"), default=None, help="run the suite's cases on this bed, as items")
     group.addoption("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     group.addoption("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
     group.addoption("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help="peer descriptor")
     group.addoption("--jobs", type=int, default=default_jobs(), metavar="N", help="machines at once")
     group.addoption("--expectations", type=Path, default=None, metavar="FILE", help="known outcomes")
     group.addoption("--out", type=Path, default=None, metavar="DIR", help="folder of the run")
+    group.addoption("--board", default=None, metavar="NAME|FILE", help="with --bed host: the board that runs the cases")
+    group.addoption("--shard", default=None, metavar="I/N", help="the I-th of N parts of the cases")
     group.addoption("--seed", type=int, default=1, metavar="N", help="for everything random")
 
 
 def _options(config: pytest.Config) -> RunOptions:
     get = config.getoption
-    selection = Selection(check_globs(get("--case"), "--case"), check_globs(get("--exclude"), "--exclude"))
+    try:
+        shard = parse_shard(get("--shard")) if get("--shard") else None
+    except ValueError as error:
+        raise Stop(USAGE, f"--shard {error}") from None
+    selection = Selection(check_globs(get("--case"), "--case"), check_globs(get("--exclude"), "--exclude"), shard)
     return RunOptions(bed=get("--bed"), peer=get("--peer"), selection=selection, jobs=max(1, get("--jobs")),
                       expectations=get("--expectations"), out=get("--out"), seed=get("--seed"), argv=("pytest",))
+
+
+def _board(config: pytest.Config) -> Board | None:
+    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        raise Stop(USAGE, "every process of pytest-xdist would run the whole selection", "--jobs N runs N machines at once, --shard I/N a part")
+    name = config.getoption("--board")
+    if (name is None) != (config.getoption("--bed") != "host"):
+        raise Stop(USAGE, "--bed host and --board NAME belong together")
+    return load_board(name) if name is not None else None
 
 
 class CaseFailed(Exception):
@@ -53,14 +70,14 @@ class CaseFailed(Exception):
 class BackgroundRun:
     """The run behind the items."""
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
+    def __init__(self, prepared: Prepared, board: Board | None = None) -> None:
+        self.prepared, self._board = prepared, board
         self.folder: Path | None = None
         self._verdicts: dict[str, str] = {}
         self._changed = threading.Condition()
         self._ended = False
         self._trouble = "the run ended without it"
-        self._scheduler: Scheduler | None = None
+        self._scheduler: Scheduler | Line | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, ids: set[str]) -> None:
@@ -79,6 +96,9 @@ class BackgroundRun:
     def _run(self, prepared: Prepared) -> None:
         assert self.folder is not None
         try:
+            if self._board is not None:
+                execute_on_board(prepared, self._board, self.folder, self._on_verdict, on_start=self._on_start)
+                return
             progress = Progress(quiet=True)
             with open_bed(prepared, progress) as bed:
                 execute(prepared, bed, bed.facts(), self.folder, self._on_verdict, on_start=self._on_start)
@@ -89,7 +109,7 @@ class BackgroundRun:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _on_start(self, scheduler: Scheduler) -> None:
+    def _on_start(self, scheduler: Scheduler | Line) -> None:
         self._scheduler = scheduler
 
     def _on_verdict(self, case_id: str, _attempt: int, verdict: str, _reason: str) -> None:
@@ -175,7 +195,8 @@ def pytest_collection(session: pytest.Session) -> bool | None:
     if config.getoption("--bed") is None:
         return None
     try:
-        config.stash[RUN] = BackgroundRun(prepare(_options(config), Progress(quiet=config.option.verbose < 0)))
+        board = _board(config)
+        config.stash[RUN] = BackgroundRun(prepare(_options(config), Progress(quiet=config.option.verbose < 0)), board)
     except Stop as stop:
         raise pytest.UsageError(stop.text()) from None
     bed = BedCollector.from_parent(session, name=config.getoption("--bed"), nodeid=config.getoption("--bed"))

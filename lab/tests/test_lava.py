@@ -41,7 +41,7 @@ def text_of(made: dict[str, Path], **options: Any) -> str:
 
 
 def test_a_job_names_its_images_by_hash(made: dict[str, Path]) -> None:
-    (deploy, _, test) = yaml.safe_load(text_of(made, base_url="http://lab/images/", tags=("xen",), device_type="board"))["actions"]
+    (deploy, _, test, _) = yaml.safe_load(text_of(made, base_url="http://lab/images/", tags=("xen",), device_type="board"))["actions"]
     xen = deploy["deploy"]["images"]["xen"]
     assert xen["url"] == "http://lab/images/xen" and xen["sha256sum"] == hashlib.sha256(b"xen").hexdigest()
     assert "displif-cts.case=frontend.ring.*" in deploy["deploy"]["images"]["initrd"]["image_arg"]
