@@ -64,6 +64,7 @@ class RunOptions:
     xen_tools: Path | None = None
     driver_domain: bool = False  # the backend under test in a domain of its own
     paranoid: bool = False  # the guest's kernel with poisoned slabs and red zones
+    processors: int = 1  # of a machine, for all its domains
     argv: tuple[str, ...] = ()
 
     def repro(self) -> list[str]:
@@ -79,6 +80,7 @@ class RunOptions:
         words += ["--fresh"] if self.fresh else []
         words += ["--driver-domain"] if self.driver_domain else []
         words += ["--paranoid"] if self.paranoid else []
+        words += ["--processors", str(self.processors)] if self.processors != 1 else []
         for module in self.modules:
             words += ["--module", str(module)]
         return words
@@ -149,7 +151,7 @@ def _refuse_machine_options(options: RunOptions) -> None:
     """Said, and not ignored: a run without the kernel that was handed in proves nothing about it."""
     default = RunOptions()
     for option, name in (("modules", "--module"), ("kernel", "--kernel"), ("modules_dir", "--modules"), ("xen", "--xen"),
-                         ("xen_tools", "--xen-tools"), ("paranoid", "--paranoid")):
+                         ("xen_tools", "--xen-tools"), ("paranoid", "--paranoid"), ("processors", "--processors")):
         if getattr(options, option) != getattr(default, option):
             raise Stop(USAGE, f"{name} is for the qemu bed; the {options.bed} bed has neither kernel nor hypervisor")
 
@@ -172,7 +174,7 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
 
         return LoopbackBed(prepared.programs, PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command),
                            prepared.options.role)
-    from lab.qemu import Bed, BedOptions
+    from lab.qemu import Bed
 
     options = prepared.options
     if options.role == "backend":
@@ -182,24 +184,28 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
         from lab.kernel import build_driver
 
         modules = list(build_driver(options.driver_source, progress.bed, modules_dir=options.modules_dir))
-    bed = Bed(BedOptions(module=modules, kernel=options.kernel, modules_dir=options.modules_dir,
-                         xen=options.xen, xen_tools=options.xen_tools, paranoid=options.paranoid),
-              programs=prepared.programs.bin, progress=progress.bed)
+    bed = Bed(replace(_machine(options), module=modules), programs=prepared.programs.bin, progress=progress.bed)
     bed.prepare()
     return bed
 
 
+def _machine(options: RunOptions) -> Any:
+    from lab.qemu import BedOptions
+
+    return BedOptions(kernel=options.kernel, modules_dir=options.modules_dir, xen=options.xen, xen_tools=options.xen_tools,
+                      paranoid=options.paranoid, processors=options.processors)
+
+
 def _open_backend_bed(prepared: Prepared, progress: Progress) -> Any:
     from lab.peer_command import PeerCommand
-    from lab.qemu import BedOptions
     from lab.qemu.backend import BackendBed
 
     options, carried = prepared.options, prepared.programs.carried
     command = PeerCommand.of(prepared.peer.descriptor, options.peer_command)
     if isinstance(command.argv, str):  # no shell there: its first word is the program that is carried over
         command = replace(command, argv=shlex.split(command.argv))
-    bed = BackendBed(BedOptions(kernel=options.kernel, modules_dir=options.modules_dir, xen=options.xen, xen_tools=options.xen_tools),
-                     programs=carried / "bin", progress=progress.bed, command=command, carried=carried, driver_domain=options.driver_domain)
+    bed = BackendBed(_machine(options), programs=carried / "bin", progress=progress.bed, command=command, carried=carried,
+                     driver_domain=options.driver_domain)
     bed.prepare()
     return bed
 

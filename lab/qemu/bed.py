@@ -39,6 +39,7 @@ class BedOptions:
     cache_dir: Path | None = None
     arch: str = "amd64"
     paranoid: bool = False  # the guest with slab poisoning and red zones
+    processors: int = 1  # that the domains share
 
 
 class Bed:
@@ -65,7 +66,7 @@ class Bed:
         self._cache = Cache(options.cache_dir)
         self._store = PackageStore(self._cache, options.arch, self._progress)
         self._held: list[Lock] = []
-        self._shape = Shape()
+        self._shape = Shape(processors=options.processors)
         self._template: Path | None = None
         self._packages: list[Package] = []
 
@@ -172,7 +173,7 @@ class Bed:
                 {"name": p.name, "version": p.version, "sha256": p.sha256}
                 for p in sorted(self._packages, key=lambda p: p.name)
             ],
-            "board": {"machine": "QEMU q35, emulated", "cpu": CPU, "memory_mb": MEMORY_MB},
+            "board": {"machine": "QEMU q35, emulated", "cpu": CPU, "processors": self._shape.processors, "memory_mb": MEMORY_MB},
             "firmware": firmware_files(),
             "host": {"qemu": qemu.stdout.splitlines()[0], "kernel": platform.release(), "cpus": os.cpu_count()},
         }

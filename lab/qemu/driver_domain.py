@@ -26,7 +26,6 @@ ramdisk = "/carried/initramfs"
 cmdline = "console=hvc0 rdinit=/init panic=0 mitigations=off lsm= audit=0 psi=0 noautogroup cryptomgr.notests=1 tsc=unstable"
 memory = {MEMORY_MB}
 vcpus = 1
-cpus = "2"
 max_grant_frames = {GRANT_FRAMES}
 tsc_mode = "native"
 driver_domain = 1

@@ -50,9 +50,6 @@ ramdisk = "/carried/guest-initramfs"
 cmdline = "{cmdline}"
 memory = {memory}
 vcpus = 1
-# A CPU of its own, as dom0 has (dom0_vcpus_pin): with one CPU for both, programs in dom0 were seen to find their heap
-# damaged under QEMU 7.2's emulation.
-cpus = "1"
 max_grant_frames = {frames}
 # Xen would take each reading of the TSC as a trap: it does not trust an emulated processor's.
 tsc_mode = "native"

@@ -94,6 +94,8 @@ def test_a_surprise_and_its_expectation(bed: fakes.FakeBed, tmp_path: Path) -> N
     (["--role", "backend", "--keep"], 2, "--keep is for the qemu bed"),
     (["--role", "backend", "--module", "/bin/true"], 2, "--module is for the qemu bed"),
     (["--role", "backend", "--kernel", "/bin/true", "--modules", "/"], 2, "--kernel is for the qemu bed"),
+    (["--role", "backend", "--processors", "2"], 2, "--processors is for the qemu bed"),
+    (["--role", "backend", "--paranoid"], 2, "--paranoid is for the qemu bed"),
     (["--role", "backend", "--bed", "qemu", "--module", "/bin/true"], 2, "the suite plays the frontend"),
     (["--role", "frontend", "--bed", "loopback", "--peer", "linux-drm-xen-front"], 2, "the loopback bed runs commands only"),
     (["--peer-command", "./x"], 2, "--peer-command is for --role backend"),
