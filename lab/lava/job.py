@@ -9,10 +9,10 @@ from typing import Mapping, Sequence
 import jinja2
 
 from lab.qemu.cache import file_hash
-from lab.qemu.machine import CPU, DOM0_COMMAND_LINE, MEMORY_MB, QEMU, XEN_COMMAND_LINE
+from lab.qemu.machine import CPU, DOM0_COMMAND_LINE, MEMORY_MB, QEMU, XEN_COMMAND_LINE, Shape
 
 MINUTES = 60
-_OPTIONS = ("-machine", "q35", "-cpu", CPU, "-accel", "tcg,thread=multi", "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config",
+_OPTIONS = ("-machine", "q35", "-cpu", CPU, "-accel", "tcg,thread=multi", *Shape().arguments(), "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config",
             "-display", "none", "-serial", "stdio", "-no-reboot")
 
 
