@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 import jinja2
 
@@ -26,6 +26,8 @@ PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("dom.js", "store.js", "words.js", "sequence.js", "timeline.js", "messages.js", "screens.js", "detail.js", "filter.js",
            "main.js")
 MAX_SURPRISES = 50
+TONES = {"bad": 0, "infra": 1, "known": 2, "warn": 3, "idle": 4, "good": 5}  # the worst first
+STATES = {"kept": ("kept", "good"), "broken": ("broken", "bad"), "warned": ("recommendations not followed", "warn"), "unchecked": ("not looked at", "idle")}
 
 
 @functools.cache
@@ -85,8 +87,7 @@ def _surprise(judged: Judged, result: Result) -> dict[str, Any]:
 
 
 def _rank(result: Result) -> tuple[int, str, int]:
-    order = {"bad": 0, "infra": 1, "known": 2, "warn": 3, "idle": 4, "good": 5}
-    return order.get(result.row.tone, 0), result.id, result.attempt
+    return TONES.get(result.row.tone, 0), result.id, result.attempt
 
 
 def _facts(judged: Judged) -> list[tuple[str, str]]:
@@ -112,6 +113,12 @@ def _flat(key: str, value: Any) -> list[tuple[str, str]]:
     return [(key, str(value))]
 
 
+def _shares(named: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """How many there are of each name with its tone, the worst first."""
+    counts = Counter(named)
+    return [{"name": name, "tone": tone, "count": counts[name, tone]} for name, tone in sorted(counts, key=lambda both: (TONES.get(both[1], 0), both[0]))]
+
+
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -134,7 +141,9 @@ def write(judged: Judged, folder: Path, kills: dict[str, Any] | None = None) -> 
         headline=view.headline(judged), tone={0: "good", 1: "bad"}.get(judged.exit_status, "infra"),
         peer=view.peer_title(judged), place=view.place_title(judged), exit_status=judged.exit_status,
         counts=view.count_text(judged), trouble=judged.trouble, facts=_facts(judged),
-        ambiguities=judged.run.ambiguities, requirements=requirements, requirement_counts=Counter(row["state"] for row in requirements),
+        ambiguities=judged.run.ambiguities, requirements=requirements,
+        started=judged.date[:16].replace("T", " "), shares=_shares((row["label"], row["tone"]) for row in rows),
+        requirement_shares=_shares((STATES[row["state"]] for row in requirements)),
         surprises=[_surprise(judged, result) for result in surprises[:MAX_SURPRISES]], more_surprises=len(surprises[MAX_SURPRISES:]),
         unplanned=sorted(name for name, n in judged.unplanned.items() if n),
         rows=rows, packed=packed, pictures=pictures.data,

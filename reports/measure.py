@@ -33,7 +33,7 @@ def _line(body: dict[str, Any], seq: int) -> bytes:
     return json.dumps({"v": 1, **body, "seq": seq}, separators=(",", ":")).encode() + b"\n"
 
 
-def _case(name: str, bad: bool) -> list[dict[str, Any]]:
+def _case(name: str, bad: bool, messages: int) -> list[dict[str, Any]]:
     ns, records = 30_000_000_000, []
 
     def add(kind: str, /, **body: Any) -> None:
@@ -42,7 +42,7 @@ def _case(name: str, bad: bool) -> list[dict[str, Any]]:
         records.append({"t": kind, "ns": ns, "case": name, **body})
 
     add("begin", title=f"What {name} shows.", requirements=["dbuf-create.width"], timeout_ms=45000)
-    for number in range(MESSAGES // 3):
+    for number in range(messages // 3):
         cookie = f"0xffff8880{number:08x}"
         packet = hashlib.sha256(cookie.encode()).hexdigest() * 2
         add("msg", kind="req", dir="f2b", hex=packet, fields={"connector": 0, "index": number, "notified": True, "op": "DBUF_CREATE", "id": number,
@@ -58,8 +58,8 @@ def _case(name: str, bad: bool) -> list[dict[str, Any]]:
     return records
 
 
-def write_stream(path: Path, cases: int) -> None:
-    """A sealed stream with so many cases."""
+def write_stream(path: Path, cases: int, messages: int = MESSAGES) -> None:
+    """A sealed stream with so many cases, and so many messages in each."""
     ids = [f"frontend.bench-{number % 20}.case-{number}" for number in range(cases)]
     plan = [{"id": name, "title": f"What {name} shows.", "requirements": ["dbuf-create.width"], "timeout_ms": 45000} for name in ids]
     head = [
@@ -73,7 +73,7 @@ def write_stream(path: Path, cases: int) -> None:
     with open(path, "wb") as file:
         seq = _append(file, digest, head, seq)
         for number, name in enumerate(ids):
-            seq = _append(file, digest, _case(name, number % FAILING == 0), seq)
+            seq = _append(file, digest, _case(name, number % FAILING == 0, messages), seq)
         _append(file, digest, [{"t": "end", "ns": 4, "counts": {}, "sha256": digest.hexdigest()}], seq)
 
 

@@ -54,7 +54,7 @@ async function detail(about) {
   const timeline = timelineOf(about.messages);
   return h("div", {class: "detail"},
     h("p", {}, "Verdict ", h("strong", {}, about.verdict), about.seconds ? ` after ${about.seconds} s. ` : ". ", about.reason),
-    about.again && h("p", {class: "warn"}, about.again), about.action && h("pre", {}, about.action), expectationPart(about.expectation),
+    about.again && h("p", {class: "warn"}, about.again), expectationPart(about.expectation),
     (about.checks || []).map(checkPart), about.more > 0 && h("p", {}, `and ${about.more} more failed checks, in the stream.`),
     about.errors && about.errors.length > 0 && [h("h3", {}, "Errors of the suite"), about.errors.map((text) => h("pre", {}, text))],
     await exchanges(about),
@@ -63,5 +63,6 @@ async function detail(about) {
     about.artifacts && about.artifacts.length > 0 && [h("h3", {}, "Screen"), screens(about.artifacts, about.id)],
     about.requirements.length > 0 && [h("h3", {}, "What it judges"), h("ul", {}, about.requirements.map((id) => h("li", {}, requirementItem(id))))],
     about.kept && about.kept.length > 0 && h("p", {class: "soft"}, "Checks that held: " + about.kept.map(([id, n]) => `${id} (${n})`).join(", ")),
-    h("h3", {}, "Run it again"), h("pre", {class: "repro"}, about.repro));
+    h("h3", {}, "Run it again"), h("pre", {class: "repro"}, about.repro),
+    about.action && [h("h3", {}, "What ends it"), h("pre", {}, about.action)]);
 }

@@ -16,6 +16,10 @@ function valueText(value) {
   return value !== null && typeof value === "object" ? "{" + fieldText(value) + "}" : String(value);
 }
 
+function nodeText(name, value) {
+  return value === null ? "no " + name : name + " = " + valueText(value);
+}
+
 // A few words for the diagram; the table has all fields.
 function shortText(message) {
   const f = message.fields || {};
@@ -23,8 +27,8 @@ function shortText(message) {
     case "req": return [f.op, "id " + f.id].join(" ");
     case "resp": return [f.op, "id " + f.id, "status " + f.status].join(" ");
     case "evt": return [f.event, "id " + f.id].join(" ");
-    case "state": return f.what ? f.what + (f.why ? ": " + f.why : "") : String(f.name || f.text || "no state");
-    case "xs": return f.path ? String(f.path).split("/").slice(-2).join("/") + " = " + valueText(f.value) : fieldText(f);
+    case "state": return f.what ? f.what + (f.why ? ": " + f.why : "") : String(f.name || f.text || "no state node");
+    case "xs": return f.path ? nodeText(String(f.path).split("/").slice(-2).join("/"), f.value) : fieldText(f);
     case "index": return f.name ? f.name + " = " + valueText(f.value)
       : f.what === "notification" ? "notify " + f.channel : String(f.what || fieldText(f));
     case "guest": return f.call ? String(f.call) : f.return ? f.return + ": " + f.result : fieldText(f);

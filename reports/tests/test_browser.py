@@ -123,6 +123,27 @@ def test_a_link_to_a_case_opens_it(driver: Any, tmp_path: Path) -> None:
     assert page.complaints() == []
 
 
+def test_the_shares_on_top_add_up_and_every_link_of_the_page_leads_somewhere(driver: Any, tmp_path: Path) -> None:
+    page = opened(driver, tmp_path, records_of())
+    results = page.js("return Array.from(document.querySelector('.share').querySelectorAll('li strong'), e => Number(e.textContent))")
+    assert sum(results) == len(page.shown()) == 5
+    grows = page.js("return Array.from(document.querySelector('.share .bar').children, e => Number(e.style.flexGrow))")
+    assert grows == results  # inline styles pass the page's policy
+    assert page.js("return Array.from(document.querySelectorAll('a[href^=\\'#\\']')).filter(e => !document.getElementById(e.hash.slice(1))).map(e => e.hash)") == []
+    assert page.js("return document.querySelectorAll('nav a').length") >= 4 and page.complaints() == []
+
+
+@pytest.mark.parametrize("width", [360, 800, 1600])
+def test_nothing_sticks_out_of_a_narrow_window(driver: Any, tmp_path: Path, width: int) -> None:
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    try:
+        page = opened(driver, tmp_path, records_of(artifact(tmp_path)))
+        page.open_case(f"{s.BAD}-1")
+        assert page.js("return document.documentElement.scrollWidth") <= width
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_names_and_roles_for_screen_readers(driver: Any, tmp_path: Path) -> None:
     page = opened(driver, tmp_path, records_of(artifact(tmp_path)))
     page.open_case(f"{s.BAD}-1")
@@ -191,13 +212,14 @@ def test_a_message_that_is_no_json_is_shown_as_it_is(driver: Any, tmp_path: Path
 
 @pytest.mark.full
 def test_a_large_run_opens(driver: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """2,000 cases, 100 MB of stream: how long the browser takes is printed, and never judged."""
-    write_stream(tmp_path / "stream.jsonl", 2000)
+    """2,000 cases, 200 MB of stream: how long the browser takes is printed, and never judged."""
+    write_stream(tmp_path / "stream.jsonl", 2000, messages=330)
     (tmp_path / "report.html").write_text(html.write(judged_stream(tmp_path / "stream.jsonl"), tmp_path))
     page = Page(driver, tmp_path / "report.html")
     ready, load = page.js("const t = performance.getEntriesByType('navigation')[0]; return [t.domContentLoadedEventEnd, t.loadEventEnd]")
     case = page.open_case("frontend.bench-0.case-0-1")
     assert "DBUF_CREATE id 7" in page.text(case, ".check") and len(page.shown()) == 2000 and page.complaints() == []
-    size = (tmp_path / "report.html").stat().st_size
+    size, stream = ((tmp_path / name).stat().st_size for name in ("report.html", "stream.jsonl"))
+    assert stream >= 200e6
     with capsys.disabled():
-        print(f"\n2,000 cases, page of {size / 1e6:.1f} MB: usable after {ready:.0f} ms, loaded after {load:.0f} ms")
+        print(f"\n2,000 cases, stream of {stream / 1e6:.0f} MB, page of {size / 1e6:.1f} MB: usable after {ready:.0f} ms, loaded after {load:.0f} ms")
