@@ -25,6 +25,7 @@ from lab.progress import Progress
 from lab.qemu.cache import file_hash
 
 PROGRAM = "displif-cts-dom0"
+SCRIPTS = (PROGRAM, "displif-cts-serial")
 # What is compiled or linked into the programs; each one's terms go along.
 _INCLUDED = ("libgtest-dev", "nlohmann-json3-dev", "libfmt-dev", "libcli11-dev", "libxen-dev", "libdrm-dev", "nettle-dev", "libpng-dev", "zlib1g-dev",
              "libstdc++-12-dev", "libc6-dev")
@@ -32,6 +33,7 @@ _README = """displif-cts {version}: the programs that a dom0 needs to judge a di
 
     bin/displif-cts-dom0 --doctor                 says what this dom0 lacks
     bin/displif-cts-dom0 --domain N               judges guest N, in which bin/displif-cts-exerciser runs
+    bin/displif-cts-serial --guest-config FILE    the same, told over a line: verdicts, then the stream
     bin/displif-cts-runner list                   the cases
 
 Xen's stable libraries and the C library are all that is needed. share/ holds requirements, peers with their expectations, and the
@@ -67,7 +69,7 @@ def tree_version() -> Version:
 def contents(carried: Path, version: Version) -> dict[str, tuple[bytes, int]]:
     """Path in the package -> content and mode."""
     files: dict[str, tuple[bytes, int]] = {f"bin/{path.name}": (path.read_bytes(), 0o755) for path in sorted((carried / "bin").iterdir())}
-    files[f"bin/{PROGRAM}"] = ((ROOT / "lab" / "host" / PROGRAM).read_bytes(), 0o755)
+    files |= {f"bin/{name}": ((ROOT / "lab" / "host" / name).read_bytes(), 0o755) for name in SCRIPTS}
     for name in ("requirements.yaml", "ambiguities.yaml", "attacks.yaml"):
         files[f"share/{name}"] = ((ROOT / "cases" / name).read_bytes(), 0o644)
     for path in sorted((ROOT / "cases" / "mandatory").iterdir()):

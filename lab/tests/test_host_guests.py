@@ -11,6 +11,7 @@ import pytest
 
 from lab import package
 from lab.build import ROOT
+from lab.lava.results import JobResults
 
 SCRIPT = ROOT / "lab" / "host" / package.PROGRAM
 STAY = "trap 'kill $!; exit 1' TERM\nsleep 100 &\nwait\n"
@@ -113,3 +114,24 @@ def test_its_guest_does_not_outlive_it_or_the_next_run(dom0: Path, tmp_path: Pat
         assert agents_alive(tmp_path) and not notes(tmp_path, "xl destroy")
         start(dom0, tmp_path, CREATE="1")
     assert notes(tmp_path, f"xl destroy displif-cts-{child.pid}") and agents_alive(tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_over_a_line_the_stream_comes_whole_behind_the_signals(tmp_path: Path, status: int) -> None:
+    """bin/displif-cts-serial, before a displif-cts-dom0 of ours; the host reads what it printed."""
+    here = tmp_path / "bin"
+    here.mkdir()
+    for name, body in {"displif-cts-serial": (SCRIPT.parent / "displif-cts-serial").read_text(), package.PROGRAM: '#!/bin/sh\necho "$*" >"$NOTES"\n'
+                       'while [ $# -gt 1 ]; do shift; done\n[ -n "$NOTHING" ] || echo \'{"v":1}\' >"$1/stream.jsonl"\n'
+                       'echo "<LAVA_SIGNAL_TESTCASE>"\necho reason >&2\nexit "$STATUS"\n'}.items():
+        (here / name).write_text(body)
+        (here / name).chmod(0o755)
+    made = {**environment(tmp_path), "STATUS": str(status), "TMPDIR": str(tmp_path)}
+    for nothing in ("", "yes"):
+        done = subprocess.run([here / "displif-cts-serial", "--guest-config", "g"], env={**made, "NOTHING": nothing}, capture_output=True, text=True, timeout=60)
+        lines = done.stdout.splitlines()
+        assert lines[0] == "displif-cts: starting" and (tmp_path / "notes").read_text().startswith("--guest-config g --format lava --out ")
+        expected = 3 if nothing else status
+        assert done.returncode == expected and lines[-1] == f"displif-cts: end, status {expected}"
+        assert JobResults(console=lines).stream() == (None if nothing else b'{"v":1}\n') and ("displif-cts: cannot run: reason" in lines) == bool(nothing)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tmp.")] == []
