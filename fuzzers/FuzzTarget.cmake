@@ -16,15 +16,28 @@ endif()
 
 set(displif_cts_sanitizers)
 if(DISPLIF_CTS_FUZZ_SANITIZERS)
-  set(displif_cts_sanitizers "-fsanitize=${DISPLIF_CTS_FUZZ_SANITIZERS}" -fno-sanitize-recover=all)
+  # Use after return is not looked for, as the targets' options say: then functions need not ask at run time.
+  set(displif_cts_sanitizers "-fsanitize=${DISPLIF_CTS_FUZZ_SANITIZERS}" -fno-sanitize-recover=all
+                             -fsanitize-address-use-after-return=never)
 endif()
 
-# displif_cts_fuzz_target(NAME SOURCES ... [LIBS ...]): one target with the suite's mutator.
+# displif_cts_fuzz_target(NAME SOURCES ... [LIBS ...] [LINK ...] [OCTETS]): the target NAME, with the suite's mutator unless
+# its inputs are no actions (OCTETS), and NAME-replay, the same with the smallest engine in the place of the fuzzer.
 function(displif_cts_fuzz_target name)
-  cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
-  add_executable(${name} ${arg_SOURCES} ${PROJECT_SOURCE_DIR}/fuzzers/input/libfuzzer.cc)
-  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
-  target_compile_options(${name} PRIVATE ${displif_cts_sanitizers})
-  target_link_options(${name} PRIVATE ${displif_cts_sanitizers})
-  target_link_libraries(${name} PRIVATE ${arg_LIBS} displif_cts_fuzz_input ${DISPLIF_CTS_FUZZ_ENGINE})
+  cmake_parse_arguments(arg "OCTETS" "" "SOURCES;LIBS;LINK" ${ARGN})
+  set(input ${PROJECT_SOURCE_DIR}/fuzzers/input)
+  set(mutator)
+  if(NOT arg_OCTETS)
+    set(mutator ${input}/libfuzzer.cc)
+    list(PREPEND arg_LIBS displif_cts_fuzz_input)
+  endif()
+  add_executable(${name} ${arg_SOURCES} ${mutator})
+  target_link_libraries(${name} PRIVATE ${arg_LIBS} ${DISPLIF_CTS_FUZZ_ENGINE})
+  add_executable(${name}-replay ${arg_SOURCES} ${input}/replay.cc)
+  target_link_libraries(${name}-replay PRIVATE ${arg_LIBS})
+  foreach(program ${name} ${name}-replay)
+    set_target_properties(${program} PROPERTIES UNITY_BUILD OFF)
+    target_compile_options(${program} PRIVATE -O2 -g ${displif_cts_sanitizers})
+    target_link_options(${program} PRIVATE ${displif_cts_sanitizers} ${arg_LINK})
+  endforeach()
 endfunction()

@@ -67,11 +67,16 @@ struct xendispl_event_page* events_of(const Channel& channel) {
 
 Channel& channel_of(std::uint64_t connector) { return g_channels[connector % kConnectors]; }
 
-std::uint32_t number_at(int connector, const char* node) {
-  char path[64];
-  std::snprintf(path, sizeof(path), "%s/%d/%s", shim::kFrontend, connector, node);
-  const char* text = shim::store_read(path);
-  return text == nullptr ? 0 : static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10));
+std::uint32_t number_in(const char* text) {
+  std::uint32_t number = 0;
+  for (; text != nullptr && *text >= '0' && *text <= '9'; ++text)
+    number = number * 10 + static_cast<std::uint32_t>(*text - '0');
+  return number;
+}
+
+std::uint32_t number_at(unsigned connector, const char* node) {
+  return number_in(
+      shim::store_read(shim::below(shim::below(shim::kFrontendPath, connector), node)));
 }
 
 void interrupt_ring(Channel& channel) {
@@ -227,15 +232,14 @@ void backend_begin() {
 void look_at_frontend() {
   if (g_generation == shim::store_generation()) return;
   g_generation = shim::store_generation();
-  const char* text = shim::store_read("device/vdispl/0/state");
-  const int state = text == nullptr ? 0 : std::atoi(text);
+  const int state = static_cast<int>(number_in(shim::store_read(shim::kFrontendState)));
   if (state == g_state) return;
   const bool had = g_state == XenbusStateInitialised || g_state == XenbusStateConnected;
   g_state = state;
   if (state == XenbusStateInitialised || (state == XenbusStateConnected && !had)) {
     forget();
     for (std::size_t i = 0; i < kConnectors; ++i) {
-      const int connector = static_cast<int>(i);
+      const auto connector = static_cast<unsigned>(i);
       g_channels[i].ring_ref = number_at(connector, XENDISPL_FIELD_REQ_RING_REF);
       g_channels[i].ring_port = number_at(connector, XENDISPL_FIELD_REQ_CHANNEL);
       g_channels[i].event_ref = number_at(connector, XENDISPL_FIELD_EVT_RING_REF);

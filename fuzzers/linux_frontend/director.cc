@@ -1,6 +1,7 @@
 #include "fuzzers/linux_frontend/director.h"
 
 #include <algorithm>
+#include <cstdarg>
 #include <cstdio>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "fuzzers/linux_frontend/shim/drm_model.h"
 #include "fuzzers/linux_frontend/shim/findings.h"
 #include "fuzzers/linux_frontend/shim/kernel_model.h"
+#include "fuzzers/linux_frontend/shim/text.h"
 
 namespace displif_cts::linux_frontend {
 namespace {
@@ -53,17 +55,27 @@ void settle_clients() {
   }
 }
 
+shim::Path connector_node(unsigned connector, const char* node) {
+  return shim::below(shim::below(shim::kFrontendPath, connector), node);
+}
+
+int read_number(const char* text, const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  const int found = shim::scan_text(text, format, arguments);
+  va_end(arguments);
+  return found;
+}
+
 // As the driver counts them.
 int connectors_in_store() {
-  int count = 0;
-  for (; count < static_cast<int>(kConnectors); ++count) {
-    char path[64];
-    std::snprintf(path, sizeof(path), "%s/%d/resolution", shim::kFrontend, count);
-    const char* text = shim::store_read(path);
+  unsigned count = 0;
+  for (; count < kConnectors; ++count) {
+    const char* text = shim::store_read(connector_node(count, "resolution"));
     int width = 0;
-    if (text == nullptr || std::sscanf(text, "%d", &width) != 1) break;
+    if (text == nullptr || read_number(text, "%d", &width) != 1) break;
   }
-  return count;
+  return static_cast<int>(count);
 }
 
 bool held() { return anything_held() || shim::any_exported(); }
@@ -87,9 +99,7 @@ bool config_hook() {
 void write_state(std::uint32_t state) {
   const bool ends = state <= XenbusStateInitWait || state == XenbusStateClosed;
   if (ends && masked(Known::close_while_waiting)) settle_clients();
-  char path[64];
-  std::snprintf(path, sizeof(path), "%s/state", shim::kBackend);
-  shim::store_write(path, std::to_string(state));
+  shim::store_write(shim::kBackendState, state);
   shim::backend_state_written();
 }
 
@@ -97,30 +107,30 @@ void write_store(const Action& action) {
   using F = fuzz::Store;
   const auto node = static_cast<fuzz::NodeName>(action.values[F::node] % 8);
   const auto connector = static_cast<unsigned>(action.values[F::connector] % kConnectors);
-  char path[64];
+  shim::Path path{};
   switch (node) {
     case fuzz::NodeName::resolution:
     case fuzz::NodeName::connector:
       if (!shim::is_idle(shim::Thread::xenwatch) && masked(Known::reconnect_with_other_connectors))
         return;
-      std::snprintf(path, sizeof(path), "%s/%u/resolution", shim::kFrontend, connector);
+      path = connector_node(connector, "resolution");
       break;
     case fuzz::NodeName::be_alloc:
-      std::snprintf(path, sizeof(path), "%s/be-alloc", shim::kFrontend);
+      path = shim::below(shim::kFrontendPath, "be-alloc");
       break;
     case fuzz::NodeName::versions:
-      std::snprintf(path, sizeof(path), "%s/versions", shim::kBackend);
+      path = shim::below(shim::path_of(shim::kBackend), "versions");
       break;
     case fuzz::NodeName::backend_state: {
       unsigned state = 0;
-      if (std::sscanf(action.text.c_str(), "%u", &state) == 1) write_state(state);
+      if (read_number(action.text.c_str(), "%u", &state) == 1) write_state(state);
       return;
     }
     case fuzz::NodeName::unique_id:
-      std::snprintf(path, sizeof(path), "%s/%u/unique-id", shim::kFrontend, connector);
+      path = connector_node(connector, "unique-id");
       break;
     case fuzz::NodeName::backend_id:
-      std::snprintf(path, sizeof(path), "%s/backend-id", shim::kFrontend);
+      path = shim::below(shim::kFrontendPath, "backend-id");
       break;
     default:  // nobody reads an EDID; the others are a frontend's
       return;
@@ -250,9 +260,7 @@ void finish() {
   write_state(XenbusStateClosed);
   settle();
   shim::unplug_device();
-  char path[64];
-  std::snprintf(path, sizeof(path), "%s/state", shim::kBackend);
-  shim::store_write(path, "2");  // what the driver's remove() waits for
+  shim::store_write(shim::kBackendState, "2");  // what the driver's remove() waits for
   settle();
   // An unbinding that was still under way has bound the driver again.
   if (shim::bus_device() != nullptr) shim::unplug_device();

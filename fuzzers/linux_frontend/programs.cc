@@ -13,11 +13,17 @@ using F = fuzz::Client;
 
 struct Program {
   struct drm_file* file = nullptr;
-  fuzz::Action action;
+  const fuzz::Action* action = nullptr;
   std::size_t exported = 0;
 };
 
 std::array<Program, shim::kClients> g_programs;
+
+const fuzz::Action kClose = [] {
+  fuzz::Action action = fuzz::make(fuzz::Kind::client);
+  action.values[F::call] = static_cast<std::uint64_t>(fuzz::Call::close);
+  return action;
+}();
 
 std::uint32_t bits(std::uint64_t depth) {
   return depth > 64 ? 32 : static_cast<std::uint32_t>(depth);
@@ -32,7 +38,7 @@ std::uint32_t fourcc(std::uint64_t depth) {
 }
 
 int perform(Program& program) {
-  const auto& values = program.action.values;
+  const auto& values = program.action->values;
   const auto which = static_cast<fuzz::Call>(values[F::call] % 17);
   const auto width = static_cast<std::uint32_t>(values[F::width]);
   const auto height = static_cast<std::uint32_t>(values[F::height]);
@@ -99,11 +105,11 @@ void run(void* argument) {
   auto& program = *static_cast<Program*>(argument);
   const int result = perform(program);
   shim::say("[%s] call %d returns %d", shim::running(),
-            static_cast<int>(program.action.values[F::call]), result);
+            static_cast<int>(program.action->values[F::call]), result);
   // What is no error number must not reach a program as one.
   if (result > 0 || result < -MAX_ERRNO)
     shim::finding("odd-result", "call %d returns %d to the program",
-                  static_cast<int>(program.action.values[F::call]), result);
+                  static_cast<int>(program.action->values[F::call]), result);
 }
 
 void drop_all(void* /*unused*/) { shim::drop_all_exported(); }
@@ -118,7 +124,7 @@ void call(const fuzz::Action& action) {
   const std::size_t who = action.values[F::who] % shim::kClients;
   const auto thread = static_cast<shim::Thread>(who);
   if (!shim::is_idle(thread)) return;
-  g_programs[who].action = action;
+  g_programs[who].action = &action;
   shim::start(thread, run, &g_programs[who]);
 }
 
@@ -126,8 +132,7 @@ void close_files() {
   for (std::size_t i = 0; i < shim::kClients; ++i) {
     const auto thread = static_cast<shim::Thread>(i);
     if (g_programs[i].file == nullptr || !shim::is_idle(thread)) continue;
-    g_programs[i].action = fuzz::make(fuzz::Kind::client);
-    g_programs[i].action.values[F::call] = static_cast<std::uint64_t>(fuzz::Call::close);
+    g_programs[i].action = &kClose;
     shim::start(thread, run, &g_programs[i]);
   }
 }

@@ -19,6 +19,7 @@ from .targets import Target
 COMPILER = "clang++-14"  # CMakePresets.json
 NEED = 64 << 20  # octets: a build and a short run
 INPUT_TOOL = "displif-fuzz-input"
+REPLAY = "-replay"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Built:
     @property
     def program(self) -> Path:
         return self.folder / self.target.folder / self.target.program
+
+    @property
+    def replay(self) -> Path:
+        """The target with the smallest engine, where it was asked for."""
+        return self.program.with_name(self.program.name + REPLAY)
 
     @property
     def tool(self) -> Path:
@@ -71,9 +77,9 @@ def _made(folder: Path) -> Path:
 
 
 def build_target(target: Target, progress: Progress, preset: str = "fuzz", driver_source: Path | None = None,
-                 peer: Path | None = None) -> Built:
+                 peer: Path | None = None, replay: bool = False) -> Built:
     """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's. `peer`: a folder with files of
-    our own backend that take the places of the tree's."""
+    our own backend that take the places of the tree's. `replay`: with the smallest engine, not with libFuzzer."""
     if not shutil.which(COMPILER):
         raise Stop(INFRASTRUCTURE, f"{COMPILER} is not installed: the fuzz targets are built with clang",
                    "sudo apt-get install --no-install-recommends clang-14 libclang-rt-14-dev llvm-14")
@@ -81,5 +87,6 @@ def build_target(target: Target, progress: Progress, preset: str = "fuzz", drive
         raise Stop(INFRASTRUCTURE, f"no space to build in {ROOT}", "free some, or move the tree")
     settings = [*driver_settings(progress, driver_source), f"-DDISPLIF_CTS_FUZZ_PEER={peer or ''}"]
     with progress.phase("build", f"{target.program}, preset {preset}"):
-        folder = build_configured(preset, [target.program, INPUT_TOOL], settings)
+        programs = [target.program + REPLAY if replay else target.program, INPUT_TOOL]
+        folder = build_configured(preset, programs, settings)
     return Built(folder, target)

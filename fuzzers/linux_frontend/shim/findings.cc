@@ -123,7 +123,8 @@ void finding_unless(Known known, const char* format, ...) {
   va_end(arguments);
 }
 
-void say(const char* format, ...) {
+// See shim_log().
+[[gnu::no_sanitize_address]] void say(const char* format, ...) {
   if (!g_verbose) return;
   va_list arguments;
   va_start(arguments, format);

@@ -62,7 +62,19 @@ extern void (*const shim_module_exit)(void);
 #define PTR_ERR(p) ((long)(p))
 
 /* ---- what the shim has to say about a call: an interrupt can arrive, another task can run */
-void shim_point(void);
+struct shim_progress {
+  uint32_t turns;     /* of a loop without a call of the shim; see loops.cc */
+  uint32_t calls;     /* of the shim, in one execution */
+  uint32_t countdown; /* calls until the interleaving point; 0: there is none */
+};
+extern struct shim_progress shim_progress;
+enum { SHIM_MOST_CALLS = 400000 };
+void shim_point_slowly(void);
+static inline void shim_point(void) {
+  shim_progress.turns = 0;
+  if (__builtin_expect(++shim_progress.calls > SHIM_MOST_CALLS || shim_progress.countdown != 0, 0))
+    shim_point_slowly();
+}
 /* The same where no task can be switched: only memory that the other domain shares can change. */
 void shim_barrier(void);
 #define virt_rmb() shim_barrier()

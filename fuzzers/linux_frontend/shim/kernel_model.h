@@ -70,13 +70,15 @@ extern bool (*g_idle_hook)();
 extern bool (*g_config_hook)();
 
 // Loops without a call of the shim (loops.cc): bounded, reported by the source line of the loop.
-void loop_reset();
+inline void loop_reset() { shim_progress.turns = 0; }
 
 // ---- failures on purpose
 
 enum class Failure : std::uint8_t { memory, grants, channels, store, conflict, drm, count };
 void fail_after(Failure what, std::uint32_t after, std::uint32_t count);
-bool fails(Failure what);
+extern unsigned g_armed;  // how many kinds may still fail
+bool fails_slowly(Failure what);
+inline bool fails(Failure what) { return g_armed != 0 && fails_slowly(what); }
 void failures_begin();
 
 // ---- memory (memory.cc)
@@ -124,14 +126,34 @@ void interrupts_end();
 
 // ---- the store and the bus (xenbus.cc)
 
-const char* store_read(const char* path);
-void store_write(const char* path, std::string_view value);
-void store_remove(const char* path);
+// A node's path is known by its hash: the names are few, and looked up all the time.
+enum class Path : std::uint64_t {};
+constexpr Path path_with(Path path, char c) {
+  return Path{(static_cast<std::uint64_t>(path) ^ static_cast<unsigned char>(c)) * 0x100000001b3};
+}
+constexpr Path path_of(const char* text, Path path = Path{0xcbf29ce484222325}) {
+  for (; *text != '\0'; ++text) path = path_with(path, *text);
+  return path;
+}
+constexpr Path below(Path folder, const char* node) {
+  return path_of(node, path_with(folder, '/'));
+}
+constexpr Path below(Path folder, unsigned connector) {
+  return path_with(path_with(folder, '/'), static_cast<char>('0' + connector % 10));
+}
+
+const char* store_read(Path path);
+void store_write(Path path, std::string_view value);
+void store_write(Path path, std::uint32_t value);
+void store_remove(Path path);
 // Changes with every write.
 std::uint64_t store_generation();
 void store_begin();
 inline constexpr const char* kFrontend = "device/vdispl/0";
 inline constexpr const char* kBackend = "/local/domain/0/backend/vdispl/1/0";
+inline constexpr Path kFrontendPath = path_of(kFrontend);
+inline constexpr Path kFrontendState = below(kFrontendPath, "state");
+inline constexpr Path kBackendState = below(path_of(kBackend), "state");
 
 struct xenbus_device* bus_device();  // null while there is none
 std::uint32_t device_number();       // of the present device, from 1; counts up; 0: there is none

@@ -14,23 +14,20 @@ namespace {
 // Linux's driver has loops over pages of a buffer and over slots of a ring: well below.
 constexpr std::uint32_t kMostTurns = 1'000'000;
 
-std::uint32_t g_turns = 0;
-
 [[gnu::noinline]] void too_many(void* pc) {
   char where[512] = "";
   __sanitizer_symbolize_pc(pc, "%f at %S", where, sizeof(where));
-  g_turns = 0;
+  shim_progress.turns = 0;
   finding("endless-loop", "more than %u comparisons without a call of the kernel, the last in %s",
           kMostTurns, where);
 }
 
+// Some thousands of times in an execution: this file is compiled without sanitizers.
 [[gnu::always_inline]] inline void turn(void* pc) {
-  if (__builtin_expect(++g_turns > kMostTurns, 0)) too_many(pc);
+  if (__builtin_expect(++shim_progress.turns > kMostTurns, 0)) too_many(pc);
 }
 
 }  // namespace
-
-void loop_reset() { g_turns = 0; }
 
 }  // namespace displif_cts::shim
 

@@ -7,8 +7,12 @@
 
 #include "fuzzers/linux_frontend/shim/findings.h"
 #include "fuzzers/linux_frontend/shim/kernel_model.h"
+#include "fuzzers/linux_frontend/shim/text.h"
 
 namespace displif_cts::shim {
+
+unsigned g_armed = 0;
+
 namespace {
 
 // kmalloc(0)'s answer, as Linux's ZERO_SIZE_PTR: not null, and not to be touched.
@@ -27,10 +31,12 @@ struct Block {
   const char* site = nullptr;
 };
 
-// Open addressing; cleared by what was used.
-constexpr std::size_t kSlots = 1U << 14U;
-std::array<Block, kSlots> g_blocks;
-std::vector<std::size_t> g_used;
+constexpr std::size_t kMostBlocks = 8192;  // of one execution
+std::array<Block, kMostBlocks> g_blocks;   // in the order of their allocation
+std::size_t g_count = 0;
+// Places in g_blocks plus one, by address; open addressing.
+constexpr std::size_t kSlots = 2 * kMostBlocks;
+std::array<std::uint16_t, kSlots> g_slots;
 std::size_t g_live = 0;
 std::size_t g_bytes = 0;
 std::size_t g_pages = 0;
@@ -40,7 +46,7 @@ struct Armed {
   std::uint32_t after = 0;
   std::uint32_t count = 0;
 };
-std::array<Armed, static_cast<std::size_t>(Failure::count)> g_armed;
+std::array<Armed, static_cast<std::size_t>(Failure::count)> g_failures;
 
 std::size_t slot_of(const void* memory) {
   const auto key = reinterpret_cast<std::uintptr_t>(memory);
@@ -49,20 +55,29 @@ std::size_t slot_of(const void* memory) {
 
 void remember(const void* memory, std::size_t size, const char* site) {
   std::size_t at = slot_of(memory);
-  while (g_blocks[at].memory != nullptr) at = (at + 1) % kSlots;
-  g_blocks[at] = {memory, size, site};
-  g_used.push_back(at);
+  while (g_slots[at] != 0) at = (at + 1) % kSlots;
+  g_blocks[g_count] = {memory, size, site};
+  g_slots[at] = static_cast<std::uint16_t>(++g_count);
   ++g_live;
   g_bytes += size;
 }
 
 Block* find(const void* memory) {
-  std::size_t at = slot_of(memory);
-  for (std::size_t n = 0; n < kSlots && g_blocks[at].memory != nullptr;
-       ++n, at = (at + 1) % kSlots) {
-    if (g_blocks[at].memory == memory && g_blocks[at].site != nullptr) return &g_blocks[at];
+  for (std::size_t at = slot_of(memory); g_slots[at] != 0; at = (at + 1) % kSlots) {
+    Block& block = g_blocks[g_slots[at] - 1U];
+    if (block.memory == memory && block.site != nullptr) return &block;
   }
   return nullptr;
+}
+
+// Memory that was allocated just now: nothing is to be checked.
+[[gnu::no_sanitize_address]] void clear_pages(void* memory, std::size_t size) {
+#if defined(__x86_64__)
+  std::size_t count = size / 8;
+  asm volatile("rep stosq" : "+D"(memory), "+c"(count) : "a"(0) : "memory");
+#else
+  std::memset(memory, 0, size);
+#endif
 }
 
 bool one_of(std::string_view name, std::initializer_list<std::string_view> names) {
@@ -89,16 +104,15 @@ void report_left(const Block& block) {
 void* allocate(std::size_t size, const char* site) {
   shim_point();
   const bool must = std::string_view(site) == "alloc_storage" && masked(Known::buffer_freed_twice);
-  if ((!must && fails(Failure::memory)) || g_bytes + size > kMostTogether ||
-      g_used.size() > kSlots / 2)
+  if ((!must && fails(Failure::memory)) || g_bytes + size > kMostTogether || g_count == kMostBlocks)
     return nullptr;
   if (size == 0) return kZeroSize;
   // What is a multiple of a page starts on one, as in the kernel.
-  void* memory = size % PAGE_SIZE == 0 ? std::aligned_alloc(PAGE_SIZE, size) : std::malloc(size);
-  if (memory != nullptr) {
-    std::memset(memory, 0, size);
-    remember(memory, size, site);
-  }
+  const bool whole_pages = size % PAGE_SIZE == 0;
+  void* memory = whole_pages ? std::aligned_alloc(PAGE_SIZE, size) : std::calloc(1, size);
+  if (memory == nullptr) return nullptr;
+  if (whole_pages) clear_pages(memory, size);
+  remember(memory, size, site);
   return memory;
 }
 
@@ -134,8 +148,14 @@ bool take_pages(struct page** pages, std::size_t count) {
 void give_pages(struct page** /*pages*/, std::size_t /*count*/) {}  // they are only numbers
 
 void memory_begin() {
-  for (const std::size_t at : g_used) g_blocks[at] = {};
-  g_used.clear();
+  for (std::size_t i = 0; i < g_count; ++i) {
+    std::size_t at = slot_of(g_blocks[i].memory);
+    while (g_slots[at] != 0) {
+      g_slots[at] = 0;
+      at = (at + 1) % kSlots;
+    }
+  }
+  g_count = 0;
   g_live = 0;
   g_bytes = 0;
   g_pages = 0;
@@ -143,8 +163,8 @@ void memory_begin() {
 
 void memory_end() {
   if (g_live == 0) return;
-  for (const std::size_t at : g_used) {
-    Block& block = g_blocks[at];
+  for (std::size_t i = 0; i < g_count; ++i) {
+    Block& block = g_blocks[i];
     if (block.site == nullptr) continue;
     report_left(block);
     std::free(const_cast<void*>(block.memory));
@@ -153,21 +173,27 @@ void memory_end() {
 }
 
 void fail_after(Failure what, std::uint32_t after, std::uint32_t count) {
-  g_armed[static_cast<std::size_t>(what)] = {after, count};
+  Armed& armed = g_failures[static_cast<std::size_t>(what)];
+  if (armed.count != 0) --g_armed;
+  armed = {after, count};
+  if (armed.count != 0) ++g_armed;
 }
 
-bool fails(Failure what) {
-  Armed& armed = g_armed[static_cast<std::size_t>(what)];
+bool fails_slowly(Failure what) {
+  Armed& armed = g_failures[static_cast<std::size_t>(what)];
   if (armed.count == 0) return false;
   if (armed.after > 0) {
     --armed.after;
     return false;
   }
-  --armed.count;
+  if (--armed.count == 0) --g_armed;
   return true;
 }
 
-void failures_begin() { g_armed.fill({}); }
+void failures_begin() {
+  g_failures.fill({});
+  g_armed = 0;
+}
 
 }  // namespace displif_cts::shim
 
@@ -209,9 +235,8 @@ char* devm_kasprintf(struct device* dev, gfp_t flags, const char* format, ...) {
   char text[128];
   va_list arguments;
   va_start(arguments, format);
-  std::vsnprintf(text, sizeof(text), format, arguments);
+  const size_t size = print_text(text, sizeof(text), format, arguments) + 1;
   va_end(arguments);
-  const size_t size = std::strlen(text) + 1;
   char* copy = static_cast<char*>(devm_kzalloc(dev, size, flags));
   if (copy != nullptr) std::memcpy(copy, text, size);
   return copy;

@@ -24,7 +24,6 @@ struct Task {
   void* argument = nullptr;
   const void* channel = nullptr;
   std::uint64_t deadline = kNever;
-  std::uint64_t order = 0;  // among the ready
   bool timed_out = false;
 };
 
@@ -38,8 +37,6 @@ struct Work {
   void* argument = nullptr;
 };
 
-constexpr std::uint64_t kMostCalls = 400'000;  // of the shim, in one execution
-
 Fiber g_director;
 std::array<Task, kThreads> g_tasks;
 Task* g_current = nullptr;
@@ -48,9 +45,10 @@ std::vector<Work> g_work;
 std::vector<int> g_pending;  // interrupts that wait for the last lock
 std::array<const void*, kThreads> g_running_work{};
 std::uint64_t g_now = 0;
-std::uint64_t g_order = 0;
-std::uint64_t g_calls = 0;
-std::uint32_t g_countdown = 0;
+// What is ready, in that order; each task at most once.
+std::array<Task*, kThreads> g_ready{};
+std::size_t g_first_ready = 0;
+std::size_t g_ready_count = 0;
 int g_locks = 0;
 int g_interrupts = 0;
 bool g_interrupted = false;
@@ -78,8 +76,8 @@ void to_director() {
 
 void make_ready(Task& task) {
   task.state = State::ready;
-  task.order = ++g_order;
   task.channel = nullptr;
+  g_ready[(g_first_ready + g_ready_count++) % kThreads] = &task;
 }
 
 void run(Task& task) {
@@ -89,12 +87,12 @@ void run(Task& task) {
   g_current = nullptr;
 }
 
-Task* next_ready() {
-  Task* next = nullptr;
-  for (Task& task : g_tasks) {
-    if (task.state == State::ready && (next == nullptr || task.order < next->order)) next = &task;
-  }
-  return next;
+Task* take_ready() {
+  if (g_ready_count == 0) return nullptr;
+  Task* task = g_ready[g_first_ready];
+  g_first_ready = (g_first_ready + 1) % kThreads;
+  --g_ready_count;
+  return task;
 }
 
 void run_work(void* argument) {
@@ -124,13 +122,11 @@ void flush_pending() {
   }
 }
 
-void count_call() {
+void check_calls() {
+  if (shim_progress.calls <= SHIM_MOST_CALLS) return;
+  shim_progress.calls = 0;
   if (kPeer) return;  // a loop without end is what its watchdog finds
-  loop_reset();
-  if (++g_calls > kMostCalls) {
-    finding("endless", "one execution called the kernel more than %llu times",
-            static_cast<unsigned long long>(kMostCalls));
-  }
+  finding("endless", "one execution called the kernel more than %d times", SHIM_MOST_CALLS);
 }
 
 }  // namespace
@@ -149,7 +145,7 @@ void start(Thread thread, Job job, void* argument) {
 void run_tasks() {
   g_interrupted = false;
   for (;;) {
-    while (Task* next = next_ready()) {
+    while (Task* next = take_ready()) {
       run(*next);
       if (g_interrupted) return;
     }
@@ -157,7 +153,7 @@ void run_tasks() {
   }
 }
 
-void interrupt_after(std::uint32_t calls) { g_countdown = calls; }
+void interrupt_after(std::uint32_t calls) { shim_progress.countdown = calls; }
 
 std::uint64_t now() { return g_now; }
 
@@ -270,12 +266,9 @@ void scheduler_begin() {
   g_work.clear();
   g_pending.clear();
   g_now = 0;
-  g_order = 0;
-  g_calls = 0;
-  g_countdown = 0;
+  shim_progress = {};
   g_locks = 0;
   g_interrupted = false;
-  loop_reset();
 }
 
 void scheduler_end() {
@@ -291,29 +284,35 @@ void scheduler_end() {
 
 using namespace displif_cts::shim;
 
-void shim_point() {
-  count_call();
-  if (g_countdown == 0 || g_current == nullptr) return;
+struct shim_progress shim_progress = {};
+
+void shim_point_slowly() {
+  check_calls();
+  std::uint32_t& countdown = shim_progress.countdown;
+  if (countdown == 0 || g_current == nullptr) return;
   if (g_locks > 0 || g_interrupts > 0) {
-    if (g_countdown > 1) {
-      --g_countdown;
+    if (countdown > 1) {
+      --countdown;
     } else if (g_memory_hook != nullptr) {
       g_memory_hook();
     }
     return;
   }
-  if (--g_countdown > 0) return;
+  if (--countdown > 0) return;
   g_interrupted = true;
   make_ready(*g_current);
   to_director();
 }
 
 void shim_barrier() {
-  count_call();
-  if (g_countdown == 0) return;
-  if (--g_countdown == 0) {
+  shim_progress.turns = 0;
+  ++shim_progress.calls;
+  check_calls();
+  std::uint32_t& countdown = shim_progress.countdown;
+  if (countdown == 0) return;
+  if (--countdown == 0) {
     if (g_memory_hook != nullptr) g_memory_hook();
-    g_countdown = 1;
+    countdown = 1;
   }
 }
 
