@@ -109,6 +109,16 @@ void FakeBackend::Service::meet(Situation situation) {
   Breakdown::happen();
 }
 
+void FakeBackend::Service::meet_reserved(const displif::Request& request) {
+  {
+    const std::lock_guard lock(journal.mutex);
+    if (journal.faults.breaks_down.situation != Situation::reserved_octets) return;
+  }
+  if (!displif::nonzero_bytes(request.packet, displif::reserved_bytes(request.operation, 2))
+           .empty())
+    meet(Situation::reserved_octets);
+}
+
 // What the refusal of a request was about.
 void FakeBackend::Service::meet_refusal(const ReceivedRequest& request, const Answer& answer) {
   if (answer.status == 0) return;
@@ -216,7 +226,9 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
   if (connector != 0 && strikes(&BackendFaults::only_first_connector, "only-first-connector"))
     return;
   std::vector<Reply> replies;
-  for (const std::size_t number : take_requests(connector, notified)) {
+  const std::vector<std::size_t> numbers = take_requests(connector, notified);
+  replies.reserve(numbers.size());
+  for (const std::size_t number : numbers) {
     Reply reply = handle(number);
     const bool twice = std::ranges::any_of(
         replies, [&](const Reply& other) { return other.response.id == reply.response.id; });
@@ -286,12 +298,13 @@ void FakeBackend::Service::take_overflowing(std::size_t connector, std::uint32_t
   const std::string reason =
       fmt::format("req_prod {} with req_cons {} and rsp_prod {} exceeds {} slots", prod,
                   link.ring.req_cons(), link.ring.rsp_prod_pvt(), link.ring.size());
-  recorder_.message(Kind::index, Direction::front_to_back,
-                    Json{{"connector", connector},
-                         {"what", "refused"},
-                         {"name", "req_prod"},
-                         {"value", prod},
-                         {"reason", reason}});
+  recorder_.message(Kind::index, Direction::front_to_back, {}, [&] {
+    return Json{{"connector", connector},
+                {"what", "refused"},
+                {"name", "req_prod"},
+                {"value", prod},
+                {"reason", reason}};
+  });
   trouble(fmt::format("connector {}: {}", connector, reason));
 }
 
@@ -337,9 +350,7 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
     request = journal.requests[number];
   }
   const std::uint8_t operation = request.request.operation;
-  if (!displif::nonzero_bytes(request.request.packet, displif::reserved_bytes(operation, 2))
-           .empty())
-    meet(Situation::reserved_octets);
+  meet_reserved(request.request);
   Reply reply;
   reply.number = number;
   reply.connector = request.connector;
@@ -371,14 +382,14 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
                                              .directory = create->gref_directory}});
     }
     reply.response.status = wire_status(operation, answer.status);
-    reply.reason = answer.reason;
   }
   const auto* flip = request.request.as<displif::PgFlip>();
   if (flip != nullptr && ((answer.status == 0 && !injected) ||
                           strikes(&BackendFaults::flip_event_on_error, "flip-event-on-error"))) {
     reply.flip = flip->fb_cookie;
   }
-  update([&](Journal& j) { j.requests[number].answer = answer; });
+  if (!injected) reply.reason = answer.reason;
+  update([&](Journal& j) { j.requests[number].answer = std::move(answer); });
   return reply;
 }
 

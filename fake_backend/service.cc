@@ -171,16 +171,18 @@ void FakeBackend::Service::step(std::chrono::milliseconds most) {
       errno != EINTR) {
     throw xen::Error("poll", "the service's descriptors", errno);
   }
-  std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t drained = read(wake_fd_, &count, sizeof count);
+  if (fds[0].revents != 0) {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t drained = read(wake_fd_, &count, sizeof count);
+  }
   if (phase_ == Phase::idle && !frontend_watch_) return;
   // As many events as one device can sensibly cause between two turns.
-  for (int events = 0; events < 64; ++events) {
+  for (int events = 0; fds[1].revents != 0 && events < 64; ++events) {
     const auto event = store_ ? store_->next_event(xen::Clock::now()) : std::nullopt;
     if (!event) break;
     on_store_event(*event);
   }
-  if (channels_) drain_ports();
+  if (channels_ && fds[2].revents != 0) drain_ports();
   for (std::size_t i = 0; i < links_.size(); ++i) {
     if (links_[i].work) serve(i, true);
   }

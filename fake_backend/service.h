@@ -140,6 +140,7 @@ class FakeBackend::Service {
   void struck(std::string_view name);
 
   void meet(Situation situation);  // fault breaks-down
+  void meet_reserved(const displif::Request& request);
   void meet_refusal(const ReceivedRequest& request, const Answer& answer);
   void meet_effect(const Effect& effect);
   void meet_change(const Reply& reply);

@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <span>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "fuzzers/backend/finding.h"
 #include "harness/displif/describe.h"
@@ -98,6 +102,22 @@ std::string_view must_accept(const displif::Request& request) {
   return "response.success-is-zero";
 }
 
+// What must be 0 in a response to the operation.
+std::span<const displif::ByteRange> reserved_in_response(std::uint8_t operation,
+                                                         unsigned protocol) {
+  static std::array<std::array<std::vector<displif::ByteRange>, 256>, 2> tables;
+  std::vector<displif::ByteRange>& ranges = tables[protocol >= 2 ? 1 : 0][operation];
+  if (ranges.empty()) ranges = displif::reserved_response_bytes(operation, protocol);
+  return ranges;
+}
+
+bool all_zero(const displif::Packet& packet, std::span<const displif::ByteRange> ranges) {
+  return std::ranges::all_of(ranges, [&](const displif::ByteRange& range) {
+    const auto octets = std::span(packet).subspan(range.offset, range.size);
+    return std::ranges::all_of(octets, [](std::byte octet) { return octet == std::byte{0}; });
+  });
+}
+
 std::string text_of(const displif::Request& request, const displif::Response& response) {
   return fmt::format("{} answered {}", displif::operation_name(request.operation),
                      displif::status_name(response.status));
@@ -132,9 +152,8 @@ void Oracle::judge_packet(const displif::Request& request,
                         displif::operation_name(response.operation)));
   if (response.status > 0 || response.status < kLowestError)
     finding("response.status-zero-or-negative", text_of(request, response));
-  const auto reserved =
-      displif::reserved_response_bytes(request.operation, model_.options().protocol);
-  if (!displif::nonzero_bytes(response.packet, reserved).empty())
+  if (!all_zero(response.packet,
+                reserved_in_response(request.operation, model_.options().protocol)))
     finding("response.reserved-zero", text_of(request, response));
 }
 

@@ -24,12 +24,10 @@ void check_directory_size(std::size_t refs, std::size_t directory) {
   }
 }
 
-// Every word is read once, though the peer may write at the same time.
-DirectoryPage copy_page(std::span<const std::byte> memory) {
-  DirectoryPage page;
+// Every word is read once, though the peer may write at the same time; only those that are needed.
+void copy_page(std::span<const std::byte> memory, std::size_t words, DirectoryPage& page) {
   const auto* from = reinterpret_cast<const volatile std::uint32_t*>(memory.data());
-  for (std::size_t i = 0; i < page.size(); ++i) page[i] = from[i];
-  return page;
+  for (std::size_t i = 0; i < words; ++i) page[i] = from[i];
 }
 
 std::string ref_text(xen::GrantRef ref) { return "gref " + std::to_string(raw(ref)); }
@@ -41,11 +39,11 @@ class Walk {
 
   Directory run(xen::GrantRef first) {
     xen::GrantRef next = first;
+    DirectoryPage page;
     for (std::size_t index = 0; index < needed_; ++index) {
-      const std::optional<DirectoryPage> page = fetch(next, index);
-      if (!page) return std::move(result_);
-      take_entries(*page, index);
-      next = static_cast<xen::GrantRef>((*page)[0]);
+      if (!fetch(next, index, page)) return std::move(result_);
+      take_entries(page, index);
+      next = static_cast<xen::GrantRef>(page[0]);
     }
     if (next != xen::GrantRef{0}) {
       problem(DirectoryError::trailing_page, needed_ - 1,
@@ -66,32 +64,39 @@ class Walk {
     result_.problems.push_back({error, page, entry, std::move(text)});
   }
 
-  std::optional<DirectoryPage> fetch(xen::GrantRef ref, std::size_t index) {
-    const std::string which =
-        "directory page " + std::to_string(index) + " of " + std::to_string(needed_);
+  std::string which(std::size_t index) const {
+    return "directory page " + std::to_string(index) + " of " + std::to_string(needed_);
+  }
+
+  bool fetch(xen::GrantRef ref, std::size_t index, DirectoryPage& page) {
     if (ref == xen::GrantRef{0}) {
-      problem(DirectoryError::missing_page, index, which + " is missing: the link to it is 0");
-      return std::nullopt;
+      problem(DirectoryError::missing_page, index,
+              which(index) + " is missing: the link to it is 0");
+      return false;
     }
-    if (!seen_.insert(raw(ref)).second) {
+    if (needed_ > 1 && !seen_.insert(raw(ref)).second) {
       problem(DirectoryError::repeated_page, index,
-              which + " is " + ref_text(ref) + ", which the list has had before");
-      return std::nullopt;
+              which(index) + " is " + ref_text(ref) + ", which the list has had before");
+      return false;
     }
     const auto memory = map_(ref);
     if (!memory || memory->size() < kPage) {
       problem(DirectoryError::unmappable_page, index,
-              which + ", " + ref_text(ref) + ", cannot be mapped");
-      return std::nullopt;
+              which(index) + ", " + ref_text(ref) + ", cannot be mapped");
+      return false;
     }
     result_.pages.push_back(ref);
-    return copy_page(*memory);
+    copy_page(*memory, 1 + (entries_ == Entries::read ? entries_here() : 0), page);
+    return true;
   }
+
+  std::size_t entries_here() const { return std::min(refs_left_, kPerPage); }
 
   void take_entries(const DirectoryPage& page, std::size_t index) {
     const std::size_t count = std::min<std::size_t>(refs_left_, kPerPage);
     refs_left_ -= static_cast<std::uint32_t>(count);
     if (entries_ == Entries::ignore) return;
+    result_.refs.reserve(result_.refs.size() + count);
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint32_t ref = page[1 + i];
       if (ref == 0 && zero_refs_++ == 0) first_zero_ = index * kPerPage + i;

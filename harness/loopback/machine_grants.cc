@@ -131,6 +131,7 @@ Mapped Machine::map(HandleId id, std::span<const ForeignRef> refs, bool writable
   // gntdev_ioctl_notify(): a page that may not be written is not cleared either.
   if (notify.offset && !writable) throw Refused{EINVAL};
   Mapping mapping{.notify = notify};
+  mapping.pins.reserve(refs.size());
   Mapped mapped;
   try {
     for (const ForeignRef& target : refs) {
@@ -228,8 +229,15 @@ std::vector<MapState> Machine::mappings() const {
 
 std::vector<MapState> Machine::mappings_of(DomainId id) const {
   domain(id);
-  std::vector<MapState> list = mappings();
-  std::erase_if(list, [&](const MapState& each) { return each.owner != id; });
+  std::vector<MapState> list;
+  for (const auto& [handle_id, handle] : handles_) {
+    for (const auto& [number, mapping] : handle.mappings) {
+      for (const Pin& pin : mapping.pins) {
+        if (domains_.at(pin.domain)->id == id)
+          list.push_back({id, pin.ref, owner(handle).id, handle.process, pin.writable});
+      }
+    }
+  }
   return list;
 }
 

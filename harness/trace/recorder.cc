@@ -93,7 +93,7 @@ void Recorder::stop_messages() {
 }
 
 void Recorder::log(std::string text) {
-  message(Kind::log, Direction::none, Json{{"text", std::move(text)}});
+  message(Kind::log, Direction::none, {}, [&] { return Json{{"text", std::move(text)}}; });
 }
 
 bool Recorder::check(const Requirement& requirement, bool ok, std::vector<std::string> expected,
