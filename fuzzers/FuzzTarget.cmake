@@ -21,15 +21,20 @@ if(DISPLIF_CTS_FUZZ_SANITIZERS)
                              -fsanitize-address-use-after-return=never)
 endif()
 
-# displif_cts_fuzz_target(NAME SOURCES ... [LIBS ...] [LINK ...] [OCTETS]): the target NAME, with the suite's mutator unless
-# its inputs are no actions (OCTETS), and NAME-replay, the same with the smallest engine in the place of the fuzzer.
+# displif_cts_fuzz_target(NAME SOURCES ... [ROLES FILE] [LIBS ...] [LINK ...] [DEFINITIONS ...]): the target NAME, and
+# NAME-replay, the same with the smallest engine in the place of the fuzzer. ROLES says who acts in the target's inputs (see
+# engine.h); where they are no actions there is none. AFL++'s mutator for the target is NAME-mutator.so.
 function(displif_cts_fuzz_target name)
-  cmake_parse_arguments(arg "OCTETS" "" "SOURCES;LIBS;LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "ROLES" "SOURCES;LIBS;LINK;DEFINITIONS" ${ARGN})
   set(input ${PROJECT_SOURCE_DIR}/fuzzers/input)
   set(mutator)
-  if(NOT arg_OCTETS)
-    set(mutator ${input}/libfuzzer.cc)
+  if(arg_ROLES)
+    set(mutator ${input}/libfuzzer.cc ${arg_ROLES})
     list(PREPEND arg_LIBS displif_cts_fuzz_input)
+    add_library(${name}-mutator MODULE EXCLUDE_FROM_ALL ${input}/aflpp.cc ${arg_ROLES})
+    set_target_properties(${name}-mutator PROPERTIES PREFIX "" UNITY_BUILD OFF)
+    target_compile_definitions(${name}-mutator PRIVATE ${arg_DEFINITIONS})
+    target_link_libraries(${name}-mutator PRIVATE displif_cts_fuzz_input)
   endif()
   add_executable(${name} ${arg_SOURCES} ${mutator})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} ${DISPLIF_CTS_FUZZ_ENGINE})
@@ -37,6 +42,7 @@ function(displif_cts_fuzz_target name)
   target_link_libraries(${name}-replay PRIVATE ${arg_LIBS})
   foreach(program ${name} ${name}-replay)
     set_target_properties(${program} PROPERTIES UNITY_BUILD OFF)
+    target_compile_definitions(${program} PRIVATE ${arg_DEFINITIONS})
     target_compile_options(${program} PRIVATE -O2 -g ${displif_cts_sanitizers})
     target_link_options(${program} PRIVATE ${displif_cts_sanitizers} ${arg_LINK})
   endforeach()

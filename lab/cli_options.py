@@ -124,13 +124,16 @@ def certify_options(arguments: argparse.Namespace) -> RunOptions:
 
 
 def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="a target (`list` prints them), `triage`, or `planted`")
-    parser.add_argument("inputs", metavar="INPUT", nargs="*", help="for triage: inputs that found something; for planted: a target, and defects by GLOB")
+    parser.add_argument("target", metavar="TARGET", help="a target (`list` prints them), `triage`, `merge`, or `planted`")
+    parser.add_argument("inputs", metavar="INPUT", nargs="*", help="for triage: inputs that found something; "
+                        "for planted: a target, and defects by GLOB; for merge: a target, the corpus to keep, and others")
     parser.add_argument("--time", type=float, metavar="SECONDS", help="how long (default: 60)")
     parser.add_argument("--runs", type=_positive, metavar="N", help="how many executions, instead of a time")
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at once (default: 1)")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="start from these inputs, and keep what is new there "
                         "(default: the committed ones, left as they are)")
+    parser.add_argument("--engine", choices=("libfuzzer", "aflpp"), default="libfuzzer", help="who makes the inputs (default: libfuzzer)")
+    parser.add_argument("--sync", type=Path, metavar="DIR", help="for aflpp: the folder that it shares with other processes and machines")
     parser.add_argument("--driver-source", metavar="DIR", type=Path, help="a kernel tree or its drivers/gpu/drm/xen, "
                         "in the place of Debian's")
     parser.add_argument("--unmask", action="append", default=[], metavar="NAME", help="report this known finding; all: every one")

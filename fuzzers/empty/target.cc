@@ -1,12 +1,5 @@
 // Reads its input, as every target does, and plays nothing.
 #include "fuzzers/input/codec.h"
-#include "fuzzers/input/engine.h"
-
-namespace displif_cts::fuzz {
-
-unsigned target_roles() { return kBackendAttacks | kGuestPrograms | kWorld; }
-
-}  // namespace displif_cts::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static displif_cts::fuzz::Input input;

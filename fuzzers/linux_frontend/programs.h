@@ -7,6 +7,7 @@ namespace displif_cts::linux_frontend {
 
 void programs_begin();
 // The program makes the call when tasks run. Passed over while it is still in another.
+// The action stays until the call is over.
 void call(const fuzz::Action& action);
 // Every program that is not in a call closes its file.
 void close_files();

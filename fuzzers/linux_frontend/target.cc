@@ -3,15 +3,8 @@
 #include <cstdlib>
 
 #include "fuzzers/input/codec.h"
-#include "fuzzers/input/engine.h"
 #include "fuzzers/linux_frontend/director.h"
 #include "fuzzers/linux_frontend/shim/findings.h"
-
-namespace displif_cts::fuzz {
-
-unsigned target_roles() { return kBackendAttacks | kGuestPrograms | kWorld; }
-
-}  // namespace displif_cts::fuzz
 
 // The quarantine of freed memory as small as one execution needs it, and short stacks of
 // allocations: it is the cache that counts. `fuzz triage` replays with long ones.

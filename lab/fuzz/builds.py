@@ -20,6 +20,7 @@ COMPILER = "clang++-14"  # CMakePresets.json
 NEED = 64 << 20  # octets: a build and a short run
 INPUT_TOOL = "displif-fuzz-input"
 REPLAY = "-replay"
+MUTATOR = "-mutator"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Built:
     def replay(self) -> Path:
         """The target with the smallest engine, where it was asked for."""
         return self.program.with_name(self.program.name + REPLAY)
+
+    @property
+    def mutator(self) -> Path:
+        """The suite's mutator for this target, as AFL++ loads it (preset fuzz-aflpp)."""
+        return self.program.with_name(self.program.name + MUTATOR + ".so")
 
     @property
     def tool(self) -> Path:
@@ -77,9 +83,10 @@ def _made(folder: Path) -> Path:
 
 
 def build_target(target: Target, progress: Progress, preset: str = "fuzz", driver_source: Path | None = None,
-                 peer: Path | None = None, replay: bool = False) -> Built:
+                 peer: Path | None = None, replay: bool = False, mutator: bool = False) -> Built:
     """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's. `peer`: a folder with files of
-    our own backend that take the places of the tree's. `replay`: with the smallest engine, not with libFuzzer."""
+    our own backend that take the places of the tree's. `replay`: with the smallest engine, not with the preset's. `mutator`: also the
+    library for AFL++."""
     if not shutil.which(COMPILER):
         raise Stop(INFRASTRUCTURE, f"{COMPILER} is not installed: the fuzz targets are built with clang",
                    "sudo apt-get install --no-install-recommends clang-14 libclang-rt-14-dev llvm-14")
@@ -88,5 +95,7 @@ def build_target(target: Target, progress: Progress, preset: str = "fuzz", drive
     settings = [*driver_settings(progress, driver_source), f"-DDISPLIF_CTS_FUZZ_PEER={peer or ''}"]
     with progress.phase("build", f"{target.program}, preset {preset}"):
         programs = [target.program + REPLAY if replay else target.program, INPUT_TOOL]
+        if mutator:
+            programs.append(target.program + MUTATOR)
         folder = build_configured(preset, programs, settings)
     return Built(folder, target)

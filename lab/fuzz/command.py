@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +14,7 @@ from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.peer import load_peer
 from lab.progress import Progress
 
+from .aflpp import PRESET, AflFuzzing, need_aflpp
 from .builds import build_target
 from .corpus import load, save
 from .coverage import report
@@ -26,6 +28,7 @@ from .targets import TARGETS, Target, find_target
 from .triage import triage
 
 MAX_JOBS = 64
+LIBFUZZER, AFLPP = "libfuzzer", "aflpp"
 PLANTED_SECONDS = 60.0  # that one planted defect is looked for
 
 
@@ -37,6 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
         for target in TARGETS:
             print(f"{target.name:<16} {target.what}")
         return 0
+    if arguments.target == "merge":
+        return _merge([Path(name) for name in arguments.inputs[1:]], arguments.inputs[:1], progress)
     if arguments.target == "planted":
         if not arguments.inputs:
             raise Stop(USAGE, "fuzz planted needs a target", "e.g. ./displif-cts fuzz planted linux-frontend")
@@ -48,6 +53,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.jobs <= MAX_JOBS:
         raise Stop(USAGE, f"--jobs {arguments.jobs}: 1 to {MAX_JOBS}")
     if target.guest:
+        if arguments.engine != LIBFUZZER:
+            raise Stop(USAGE, f"--engine {arguments.engine}: {target.name} has an engine of its own")
         return _fuzz_in_guest(target, arguments, progress)
     if arguments.coverage:
         return report(target, arguments.corpus or target.corpus, progress)
@@ -68,7 +75,12 @@ def _out_folder(target: Target, out: Path | None) -> Path:
 def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
     if arguments.driver_source is not None and not target.driver:
         raise Stop(USAGE, f"--driver-source is for targets that are built from the driver, not for {target.name}")
-    built = build_target(target, progress, driver_source=arguments.driver_source)
+    aflpp = arguments.engine == AFLPP
+    if arguments.sync is not None and not aflpp:
+        raise Stop(USAGE, "--sync is for --engine aflpp", "corpora of libFuzzer are brought together by `fuzz merge`")
+    if aflpp:
+        need_aflpp()
+    built = build_target(target, progress, PRESET if aflpp else "fuzz", arguments.driver_source, mutator=aflpp and target.typed)
     known = known_findings(built)
     mask = mask_of(target, arguments.unmask, list(known))
     folder = _out_folder(target, arguments.out)
@@ -80,12 +92,14 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
     print(f"corpus    {count} inputs from {arguments.corpus or target.corpus}")
     for name in masked:
         print(f"masked    {name}: {known[name].avoided}")
-    fuzzing = Fuzzing(built, Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, mask), folder, corpus, progress)
+    settings = Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, mask)
     started = time.monotonic()
-    totals = fuzzing.run()
+    totals = (AflFuzzing(built, settings, folder, corpus, arguments.sync, progress).run() if aflpp
+              else Fuzzing(built, settings, folder, corpus, progress).run())
     seconds_used = time.monotonic() - started
     if arguments.corpus is not None:
-        kept = save(built, corpus, arguments.corpus, mask)
+        merging = build_target(target, progress, driver_source=arguments.driver_source) if aflpp else built
+        kept = save(merging, corpus, arguments.corpus, mask)
         print(f"kept      {kept} inputs in {arguments.corpus}")
     _summary(totals, seconds_used, folder)
     _record(target, totals, seconds_used, folder)
@@ -132,6 +146,24 @@ def _fuzz_in_guest(target: Target, arguments: argparse.Namespace, progress: Prog
     if totals.runs == totals.troubles:
         raise Stop(INFRASTRUCTURE, "no session came to a verdict", f"what they said is in {folder}")
     return 1 if totals.found else 0
+
+
+def _merge(folders: list[Path], names: list[str], progress: Progress) -> int:
+    """Corpora, of other machines perhaps, into the first of them: what reaches more than the others, by libFuzzer's -merge."""
+    if not names or len(folders) < 2:
+        raise Stop(USAGE, "fuzz merge needs a target, the corpus to keep, and others", "e.g. ./displif-cts fuzz merge backend corpus theirs/*")
+    built = build_target(find_target(names[0]), progress)
+    with tempfile.TemporaryDirectory(prefix="displif-cts-merge-") as name:
+        together = Path(name) / "together"
+        together.mkdir()
+        for number, folder in enumerate(folders):
+            load(built, folder, Path(name) / str(number), must_exist=number > 0)
+            for path in (Path(name) / str(number)).iterdir():
+                path.rename(together / f"{number}-{path.name}")
+        before = sum(1 for _ in together.iterdir())
+        kept = save(built, together, folders[0], "all")
+    print(f"kept      {kept} of {before} inputs in {folders[0]}")
+    return 0
 
 
 def _record(target: Target, totals: Totals | GuestTotals, seconds: float, folder: Path) -> None:

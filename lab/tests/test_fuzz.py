@@ -1,8 +1,10 @@
 """`fuzz`: reading what a target says, masks, corpora, bad input; and each target for a fixed number of executions."""
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ import yaml
 
 from lab.build import ROOT
 from lab.errors import Stop
-from lab.fuzz import builds, findings, planted
+from lab.fuzz import aflpp, bench, builds, engine, findings, planted
 from lab.fuzz.known import mask_of
-from lab.fuzz.targets import IN_PROCESS, TARGETS, Target, find_target
+from lab.fuzz.targets import EMPTY, IN_PROCESS, TARGETS, Target, find_target
 from lab.kernel import stock_driver_source
 from lab.progress import Progress
 
@@ -85,6 +87,53 @@ def test_no_space(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped.value.status == 3 and "no space to build" in stopped.value.text()
 
 
+def test_aflpp_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aflpp, "PROGRAM", "afl-fuzz-none")
+    with pytest.raises(Stop) as stopped:
+        aflpp.need_aflpp()
+    assert stopped.value.status == 3 and "afl-fuzz-none is not installed" in stopped.value.text() and "afl++" in stopped.value.text()
+
+
+def standing_in(tmp_path: Path, script: str) -> builds.Built:
+    """A target that is a script."""
+    stand_in = builds.Built(tmp_path / "build", TARGETS[0])
+    stand_in.program.parent.mkdir(parents=True)
+    stand_in.program.write_text("#!/bin/sh\n" + script, encoding="utf-8")
+    stand_in.program.chmod(0o755)
+    return stand_in
+
+
+@pytest.mark.parametrize("script, message", [
+    ("echo 'the backend does not connect: no such node' >&2; exit 1\n", "ended without a finding: the backend does not connect: no such node"),
+    ("exit 77\n", "ended without a finding: it said nothing"),
+    ("exit 0\n", "ends before it executes anything"),
+    ("echo 'write: No space left on device' >&2; exit 1\n", "no space in "),
+], ids=["dies-at-start", "dies-silently", "ends-at-start", "no-space"])
+def test_a_target_that_dies_is_told_in_one_message(tmp_path: Path, script: str, message: str) -> None:
+    (tmp_path / "corpus").mkdir()
+    settings = engine.Settings(30, 1000, 1, 1, "none")
+    with pytest.raises(Stop) as stopped:
+        engine.Fuzzing(standing_in(tmp_path, script), settings, tmp_path, tmp_path / "corpus", Progress(quiet=True)).run()
+    assert stopped.value.status == 3 and message in stopped.value.text()
+
+
+def test_a_target_that_dies_under_aflpp_is_told_in_one_message(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "first").write_bytes(b"DFI\x01")
+    stand_in = standing_in(tmp_path, "exit 1\n")
+    with pytest.raises(Stop) as stopped:
+        aflpp.AflFuzzing(stand_in, engine.Settings(30, 1000, 1, 1, "none"), tmp_path, tmp_path / "corpus", None, Progress(quiet=True)).run()
+    assert stopped.value.status == 3 and "afl-fuzz ended with status 1: " in stopped.value.text()
+
+
+def test_names_of_processes_that_share_a_folder(tmp_path: Path) -> None:
+    assert aflpp.names_for(tmp_path, 2, False) == [("-M", "0"), ("-S", "1")]
+    (tmp_path / "other-0").mkdir()
+    (tmp_path / "other-0" / "is_main_node").touch()
+    (option, name), = aflpp.names_for(tmp_path, 1, True)
+    assert option == "-S" and re.fullmatch(r"[A-Za-z0-9_-]{2,32}", name) and name.endswith("-0")
+
+
 def fuzz(*words: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([ROOT / "displif-cts", "fuzz", *map(str, words)], capture_output=True, text=True, check=False)
 
@@ -102,6 +151,59 @@ def test_each_target_replays_its_corpus_and_runs(target: object, tmp_path: Path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO FINDINGS: " in done.stdout
     assert getattr(target, "corpus").is_dir() and " 0 inputs from" not in done.stdout
+
+
+def test_aflpp_fuzzes_in_a_folder_that_others_share(built: builds.Built, tmp_path: Path) -> None:
+    """Two runs one after the other, as two machines: the second goes on from what the first has found."""
+    sync = tmp_path / "sync"
+    words = ("linux-frontend", "--engine", "aflpp", "--runs", "400", "--sync", sync)
+    (tmp_path / "empty").mkdir()
+    done = fuzz(*words, "--corpus", tmp_path / "empty", "--out", tmp_path / "one")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NO FINDINGS: " in done.stdout and re.search(r"^kept      [1-9]\d* inputs", done.stdout, re.MULTILINE)
+    (first,) = sync.iterdir()
+    done = fuzz(*words, "--corpus", tmp_path / "none", "--out", tmp_path / "two")
+    assert done.returncode == 0, done.stdout + done.stderr
+    second = next(path for path in sync.iterdir() if path != first)
+    assert int(aflpp.stats_of(second)["corpus_imported"]) > 0
+
+
+def test_corpora_are_merged(built: builds.Built, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder, lines in ((ours, "bus\n"), (theirs, "bus\nserve\nbus state=connected\nclient\nclient call=create\n")):
+        folder.mkdir()
+        (folder / "one.txt").write_text("displif-cts fuzz input 1\n" + lines, encoding="utf-8")
+    done = fuzz("merge", "linux-frontend", ours, theirs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kept      2 of 2 inputs" in done.stdout
+    assert any("call=create" in path.read_text(encoding="utf-8") for path in ours.iterdir())
+    done = fuzz("merge", "linux-frontend", ours)
+    assert done.returncode == 2 and "fuzz merge needs a target, the corpus to keep, and others" in done.stderr
+
+
+def test_bench_says_what_each_target_does_against_an_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(quiet=True)
+    measured, empty = (builds.build_target(target, progress, replay=True) for target in (TARGETS[0], EMPTY))
+    bench._row(measured, empty, tmp_path, 0.05)
+    name, inputs, median, rate, actions, ratio = capsys.readouterr().out.split()
+    assert name == TARGETS[0].name and int(inputs) == len(list(TARGETS[0].corpus.iterdir()))
+    assert int(median) >= 20 and int(actions) > int(rate) > 0 and 0 < float(ratio) < 1
+
+
+def test_the_targets_build_by_oss_fuzz_conventions(tmp_path: Path) -> None:
+    """What OSS-Fuzz's machinery sets, set here."""
+    out, work = tmp_path / "out", tmp_path / "work"
+    out.mkdir()
+    flags = "-O1 -gline-tables-only -fsanitize=address,fuzzer-no-link"
+    environment = os.environ | {"CC": "clang-14", "CXX": "clang++-14", "CFLAGS": flags, "CXXFLAGS": flags, "OUT": str(out), "WORK": str(work),
+                                "SRC": str(tmp_path), "LIB_FUZZING_ENGINE": "-fsanitize=fuzzer", "DISPLIF_FUZZ_TARGETS": "parsers"}
+    done = subprocess.run(["bash", ROOT / "fuzzers" / "oss-fuzz" / "build.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    program = out / "displif-fuzz-parsers"
+    with zipfile.ZipFile(out / "displif-fuzz-parsers_seed_corpus.zip") as seeds:
+        seeds.extractall(tmp_path / "seeds")
+    done = subprocess.run([program, "-runs=200", tmp_path / "seeds"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "INITED cov: " in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("name, content, message", [
