@@ -1,8 +1,9 @@
-#!/bin/bash -eu
+#!/bin/bash
 # The fuzz targets by OSS-Fuzz's and ClusterFuzzLite's conventions: compilers and flags from $CC $CXX $CFLAGS $CXXFLAGS,
 # linked with $LIB_FUZZING_ENGINE, programs and their corpora into $OUT.
 #   DISPLIF_LINUX_SOURCE  a kernel tree: then also the target that is Linux's frontend
 #   DISPLIF_FUZZ_TARGETS  which, if not all
+set -eu
 # OSS-Fuzz copies this script beside the tree.
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 [ -f "$tree/fuzzers/oss-fuzz/build.sh" ] || tree=$SRC/displif-cts
