@@ -46,6 +46,8 @@ def make_parser() -> argparse.ArgumentParser:
     selftest.add_argument("--fault", action="append", default=[], metavar="GLOB", help="only these (repeatable)")
     selftest.add_argument("--full", action="store_true", help="all cases against a fault, not up to the first that catches it; and all under each legal stress")
     selftest.add_argument("--jobs", type=int, default=None, metavar="N", help="machines at once (default: cores + 1)")
+    selftest.add_argument("--mechanical", type=int, default=0, metavar="N", help="instead: N small changes that nobody chose, in each fake's source")
+    selftest.add_argument("--seed", type=int, default=1, metavar="N", help="chooses the mechanical ones (default: 1)")
     coverage = commands.add_parser("coverage", help="requirements without a case, cases without a fault, headers without a "
                                    "requirement")
     coverage.add_argument("--role", choices=("frontend", "backend"), default=None, help="only this one")

@@ -100,10 +100,16 @@ def choose(faults: Sequence[Fault], globs: Sequence[str]) -> list[Fault]:
 class Bench:
     """Runs single cases against the fake, with or without a fault."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, program: Path | None = None) -> None:
+        """`program`: in the place of the fake's own."""
         assert isinstance(prepared.programs, LoopbackPrograms)
         self._prepared, self.programs = prepared, prepared.programs
         self._command = PeerCommand.of(prepared.peer.descriptor, None)
+        if program is not None:
+            self._command = replace(self._command, argv=[str(program), *self._command.argv[1:]])
+
+    def playing(self, program: Path) -> Bench:
+        return Bench(self._prepared, program)
 
     def suite_cases(self) -> Sequence[Case]:
         return self._prepared.plan.runnable
@@ -173,6 +179,10 @@ class Bench:
 
 
 def command(arguments: argparse.Namespace) -> int:
+    if arguments.mechanical:
+        from lab.selftest_mechanical import mechanical
+
+        return mechanical(arguments)
     progress = Progress()
     lines: list[Line] = []
     alarms: list[Trial] = []

@@ -83,9 +83,13 @@ def _sites_of(place: Path, text: str) -> Iterator[MechanicalMutant]:
 
 
 def sample(source: Path, count: int, seed: int) -> list[MechanicalMutant]:
-    """`count` of them, the same for the same seed and source; each operator has its turn before one comes again."""
-    chance = random.Random(seed)
-    by_operator = {operator.name: [site for site in sites(source) if site.operator == operator.name] for operator in OPERATORS}
+    """`count` of them, the same for the same seed and source."""
+    return choose(sites(source), count, random.Random(seed))
+
+
+def choose(found: Sequence[MechanicalMutant], count: int, chance: random.Random) -> list[MechanicalMutant]:
+    """Each operator has its turn before one comes again."""
+    by_operator = {operator.name: [site for site in found if site.operator == operator.name] for operator in OPERATORS}
     for members in by_operator.values():
         chance.shuffle(members)
     chosen: list[MechanicalMutant] = []

@@ -1,0 +1,103 @@
+"""Mechanical mutants of our own fakes: where they apply, what is left alone, and what explains a survivor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.errors import Stop
+from lab.mutants import fakes
+from lab.mutants.mechanical import MechanicalMutant
+from lab.selftest_mechanical import NOT_BUILT, SURVIVED, spread, status, table
+from lab.suite import Case
+
+TEXT = """\
+namespace {
+constexpr int kMost = 7;
+}
+
+int Peer::first(int a) {
+  if (a < 3) return call(a, 7);
+  const auto late = strikes_with(&Faults::late, "late");
+  if (late) {
+    reply(a, 5);
+    flag = true;
+  }
+  if (a == 5) {
+    recorder_.log("never");
+    open = true;
+    take(a, 9);
+  }
+  if (strikes(&Faults::gone,
+              "gone")) {
+    a = 4;
+  }
+  return a;
+}
+
+void Peer::dirty_slot() {
+  flag = true;
+}
+"""
+
+
+def of(operator: str) -> list[tuple[int, str]]:
+    return [(site.line, site.after) for site in fakes.sites_of(Path("x.cc"), TEXT) if site.operator == operator]
+
+
+@pytest.mark.parametrize(("operator", "line", "after"), [
+    ("condition-turned", 6, "  if (!(a < 3)) return call(a, 7);"),
+    ("comparison-by-one", 6, "  if (a <= 3) return call(a, 7);"),
+    ("equality-swapped", 12, "  if (a != 5) {"),
+    ("truth-swapped", 14, "    open = false;"),
+    ("statement-left-out", 15, "    ;"),
+    ("constant-off-by-one", 15, "    take(a, 10);"),
+])
+def test_each_operator_changes_its_line(operator: str, line: int, after: str) -> None:
+    assert (line, after) in of(operator)
+
+
+def test_faults_records_and_declarations_are_left_alone() -> None:
+    changed = {site.line for site in fakes.sites_of(Path("x.cc"), TEXT)}
+    assert changed == {6, 12, 14, 15}
+
+
+@pytest.mark.parametrize("role", ["backend", "frontend"])
+def test_the_same_seed_chooses_the_same(role: str) -> None:
+    names = [mutant.name for mutant in fakes.sample(role, 12, 7)]
+    assert names == [mutant.name for mutant in fakes.sample(role, 12, 7)] and len(set(names)) == 12
+    assert names != [mutant.name for mutant in fakes.sample(role, 12, 8)]
+
+
+def test_the_changed_object_comes_before_the_libraries() -> None:
+    command = ": && /usr/bin/c++ -O2 a/main.cc.o -o a/program lib.a /usr/lib/libx.so && :"
+    assert fakes.linked(command, [Path("/w/changed.o")], Path("/w/program")) == [
+        "/usr/bin/c++", "-O2", "a/main.cc.o", "/w/changed.o", "-o", "/w/program", "lib.a", "/usr/lib/libx.so"]
+
+
+def test_every_explained_survivor_is_a_mutant_of_the_source() -> None:
+    """One whose line has changed is to be looked at again."""
+    mutants = fakes.sites("backend") + fakes.sites("frontend")
+    stale = [entry for entry in fakes.classified() if not any(entry.covers(mutant) for mutant in mutants)]
+    assert not stale
+
+
+@pytest.mark.parametrize("text", ["- {file: a.cc}", "- {file: a.cc, function: f, before: x, after: y, kind: no-such, reason: r}"])
+def test_an_explanation_that_lacks_something_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "f.yaml").write_text(text)
+    with pytest.raises(Stop):
+        fakes.classified(tmp_path / "f.yaml")
+
+
+def test_a_survivor_without_a_reason_is_red_and_one_that_does_not_build_counts_nowhere() -> None:
+    mutants = [MechanicalMutant(Path("a.cc"), n, "truth-swapped", "x", f"y{n}", "f") for n in (1, 2, 3)]
+    known = [fakes.Classified("a.cc", "f", "x", "y2", "same", "because")]
+    rows = [(mutants[0], "caught by backend.a: fail"), (mutants[1], SURVIVED), (mutants[2], NOT_BUILT)]
+    assert table(rows, known).endswith("1 of 2 mechanical mutants of the fakes caught, 1 known survivors, 0 others")
+    assert status(rows, known) == 0 and status(rows, []) == 1
+
+
+def test_a_case_of_each_group_comes_first() -> None:
+    cases = [Case(f"backend.{name}") for name in ("a.one", "a.two", "b.one", "b.two", "c.one")]
+    assert [case.id[8:] for case in spread(cases, ("backend.c.one",))] == ["c.one", "a.one", "b.one", "a.two", "b.two"]

@@ -1,0 +1,96 @@
+"""`selftest --mechanical N`: small changes that nobody chose in the fakes' source, each played as the peer under test until a
+case fails. A survivor that `lab/mutants/fakes.yaml` does not explain makes the exit status 1."""
+from __future__ import annotations
+
+import argparse
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
+from pathlib import Path
+from typing import Sequence
+
+from lab.mutants.fakes import Classified, Workshop, classified, sample
+from lab.mutants.mechanical import MechanicalMutant, describe
+from lab.progress import Progress
+from lab.run import RunOptions, default_jobs, prepare
+from lab.selftest import PEERS, Bench, Trial
+from lab.suite import LONG, Case
+
+# What few survive.
+FIRST = {"backend": ("backend.pg-flip.contents", "backend.set-config.shown"), "frontend": ("frontend.pg-flip.fields", "frontend.bus.states-in-order")}
+SURVIVED, NOT_BUILT = "survived", "does not build"
+
+
+def mechanical(arguments: argparse.Namespace) -> int:
+    progress = Progress()
+    rows: list[tuple[MechanicalMutant, str]] = []
+    known = classified()
+    jobs = arguments.jobs or default_jobs()
+    for role in [arguments.role] if arguments.role else list(PEERS):
+        bench = Bench(prepare(RunOptions(role=role, bed="loopback", peer=PEERS[role]), progress))
+        cases = spread(bench.suite_cases(), FIRST[role])
+        mutants = sample(role, arguments.mechanical, arguments.seed)
+        with (progress.phase("mutants", f"{len(mutants)} small changes of a {role}, {jobs} at a time"),
+              tempfile.TemporaryDirectory(prefix="displif-cts-mutants-") as work, ThreadPoolExecutor(jobs) as pool):
+            workshop = Workshop(role, bench.programs.build, Path(work))
+
+            def one(mutant: MechanicalMutant) -> tuple[MechanicalMutant, str]:
+                program = workshop.program(mutant)
+                what = NOT_BUILT if program is None else _try(bench.playing(program), cases)
+                progress.say("mutants", f"{mutant.name}: {what}")
+                return mutant, what
+
+            rows += pool.map(one, mutants)
+    print(describe([mutant for mutant, _ in rows]))
+    print(table(rows, known))
+    return status(rows, known)
+
+
+def spread(cases: Sequence[Case], first: Sequence[str]) -> list[Case]:
+    """A case of each group, then the next of each: a small change is mostly caught by the first of its group."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.group != LONG:
+            groups.setdefault(case.id.split(".")[1], []).append(case)
+    ordered = [case for turn in zip_longest(*groups.values()) for case in turn if case is not None]
+    return sorted(ordered, key=lambda case: case.id not in first)
+
+
+def _try(bench: Bench, cases: Sequence[Case]) -> str:
+    """`caught by CASE: VERDICT: REASON`, or `survived`."""
+    for case in cases:
+        trial = bench.attempt(case)
+        if trial.verdict not in ("pass", "skip") and trial.may_be_ours:
+            trial = bench.attempt(case)  # trouble of our own does not come twice
+        if trial.verdict not in ("pass", "skip"):
+            return _caught(trial)
+    return SURVIVED
+
+
+def _caught(trial: Trial) -> str:
+    failed = next(iter(trial.failed), "")
+    said = trial.reason.splitlines()[0][:120] if trial.reason else ""
+    return f"caught by {trial.case}: {trial.verdict}: {failed or said}"
+
+
+def reason_of(mutant: MechanicalMutant, known: Sequence[Classified]) -> Classified | None:
+    return next((entry for entry in known if entry.covers(mutant)), None)
+
+
+def table(rows: Sequence[tuple[MechanicalMutant, str]], known: Sequence[Classified]) -> str:
+    """A line each; then the survivors, with why if that is known; last the rate of those that build."""
+    lines = [f"{mutant.name:<56}  {what}" for mutant, what in rows]
+    built = [(mutant, what) for mutant, what in rows if what != NOT_BUILT]
+    survivors = [mutant for mutant, what in built if what == SURVIVED]
+    for mutant in survivors:
+        entry = reason_of(mutant, known)
+        lines.append(f"known survivor: {mutant.name}: {entry.kind}: {entry.reason}" if entry
+                     else f"survivor: {mutant.place}:{mutant.line}: {mutant.description}")
+    explained = sum(reason_of(mutant, known) is not None for mutant in survivors)
+    lines.append(f"{len(built) - len(survivors)} of {len(built)} mechanical mutants of the fakes caught, {explained} known survivors, "
+                 f"{len(survivors) - explained} others")
+    return "\n".join(lines)
+
+
+def status(rows: Sequence[tuple[MechanicalMutant, str]], known: Sequence[Classified]) -> int:
+    return 1 if any(what == SURVIVED and reason_of(mutant, known) is None for mutant, what in rows) else 0
