@@ -17,7 +17,7 @@ from lab.selftest import PEERS, Bench, Trial
 from lab.suite import LONG, Case
 
 # What few survive.
-FIRST = {"backend": ("backend.pg-flip.contents", "backend.set-config.shown"), "frontend": ("frontend.pg-flip.fields", "frontend.bus.states-in-order")}
+FIRST = {"backend": ("backend.set-config.shown", "backend.pg-flip.shown"), "frontend": ("frontend.pg-flip.fields", "frontend.bus.states-in-order")}
 SURVIVED, NOT_BUILT = "survived", "does not build"
 
 
