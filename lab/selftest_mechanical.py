@@ -17,7 +17,7 @@ from lab.selftest import PEERS, Bench, Trial
 from lab.suite import LONG, Case
 
 # What few survive.
-FIRST = {"backend": ("backend.set-config.shown", "backend.pg-flip.shown"), "frontend": ("frontend.pg-flip.fields", "frontend.bus.states-in-order")}
+FIRST = {"backend": ("backend.set-config.shown", "backend.pg-flip.shown"), "frontend": ("frontend.pg-flip.fields", "frontend.bus.connectors.2")}
 SURVIVED, NOT_BUILT = "survived", "does not build"
 
 
@@ -60,11 +60,14 @@ def _try(bench: Bench, cases: Sequence[Case]) -> str:
     """`caught by CASE: VERDICT: REASON`, or `survived`."""
     for case in cases:
         trial = bench.attempt(case)
-        if trial.verdict not in ("pass", "skip") and trial.may_be_ours:
-            trial = bench.attempt(case)  # trouble of our own does not come twice
-        if trial.verdict not in ("pass", "skip"):
+        # Twice: on a busy machine a case may fail once that has seen nothing of the change.
+        if bad(trial) and bad(trial := bench.attempt(case)):
             return _caught(trial)
     return SURVIVED
+
+
+def bad(trial: Trial) -> bool:
+    return trial.verdict not in ("pass", "skip")
 
 
 def _caught(trial: Trial) -> str:
