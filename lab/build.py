@@ -12,12 +12,16 @@ from typing import Iterator, Sequence
 from lab.errors import INFRASTRUCTURE, Stop
 from lab.process import run_grouped, tail
 from lab.progress import Progress
+from lab.qemu.apt import machines_architecture
+from lab.sysroot import sysroot
 
 ROOT = Path(__file__).resolve().parent.parent
 CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-relay", "displif-cts-exerciser", "displif-fake-backend",
                    "displif-fake-frontend", "displif-xen-contract", "displif-store-sequences")
 LOOPBACK_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-fake-backend", "displif-fake-frontend",
                     "displif-fake-guest", "displif-loopback", "displif_loopback_libraries")
+# qemu-user's
+_USER_EMULATORS = {"amd64": "qemu-x86_64", "arm64": "qemu-aarch64"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class Programs:
     """The carried set (`cmake --install --component carried`)."""
 
     carried: Path
+    foreign: str | None = None  # the architecture, when it is another one than this machine's
+    root: Path = Path("/")  # where that architecture's packages are unpacked
 
     @property
     def bin(self) -> Path:
@@ -33,6 +39,12 @@ class Programs:
     @property
     def runner(self) -> Path:
         return self.bin / "displif-cts-runner"
+
+    @property
+    def lister(self) -> tuple[str, ...]:
+        """The runner as a command of this machine; it can list its cases."""
+        emulator = [_USER_EMULATORS[self.foreign], "-L", str(self.root)] if self.foreign else []
+        return (*emulator, str(self.runner))
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,10 @@ class LoopbackPrograms:
     @property
     def runner(self) -> Path:
         return self.build / "cases" / "displif-cts-runner"
+
+    @property
+    def lister(self) -> tuple[str, ...]:
+        return (str(self.runner),)
 
     @property
     def loopback(self) -> Path:
@@ -130,15 +146,35 @@ def _build_locked(folder: Path, preset: str, targets: Sequence[str]) -> None:
     _step(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1), *wanted], log, "the build")
 
 
-def build_carried(progress: Progress) -> Programs:
-    """The programs that the bed needs, built and installed into one folder."""
+def build_carried(progress: Progress, arch: str | None = None) -> Programs:
+    """The programs that the bed needs, built and installed into one folder; `arch`: for machines of that architecture."""
+    if arch is not None and arch != machines_architecture():
+        return _cross_build(progress, arch)
     folder = ROOT / "build" / "release"
     with progress.phase("build", "runner, agent, exerciser, fake backend"), _locked(folder):
         _build_locked(folder, "release", CARRIED_TARGETS)
-        carried = folder / "carried"
-        _step(["cmake", "--install", folder, "--component", "carried", "--prefix", carried, "--strip"],
-              folder / "build.log", "installing the carried set")
-    return Programs(carried)
+        return Programs(_install_carried(folder))
+
+
+def _install_carried(folder: Path) -> Path:
+    carried = folder / "carried"
+    _step(["cmake", "--install", folder, "--component", "carried", "--prefix", carried, "--strip"],
+          folder / "build.log", "installing the carried set")
+    return carried
+
+
+def _cross_build(progress: Progress, arch: str) -> Programs:
+    preset = f"release-{arch}"
+    folder = ROOT / "build" / preset
+    with sysroot(arch, progress.bed) as tree, progress.phase("build", f"runner, agent, exerciser, fake backend for {arch}"), _locked(folder):
+        configured = folder / "sysroot"
+        if not configured.is_file() or configured.read_text() != str(tree):
+            # What CMake found in another tree it would keep.
+            (folder / "CMakeCache.txt").unlink(missing_ok=True)
+            _step(["cmake", "--preset", preset, f"-DDISPLIF_CTS_SYSROOT={tree}"], folder / "build.log", "configuring the build")
+            configured.write_text(str(tree))
+        _build_locked(folder, preset, CARRIED_TARGETS)
+        return Programs(_install_carried(folder), arch, tree)
 
 
 def build_loopback(progress: Progress) -> LoopbackPrograms:

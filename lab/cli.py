@@ -100,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
     shell = commands.add_parser("shell", help="a shell in dom0 of a fresh machine")
     add_bed_options(shell)
     package = commands.add_parser("package", help="the programs that a dom0 needs, as an archive and a Debian package")
-    package.add_argument("--arch", choices=("amd64",), default="amd64", help="of the dom0 (default: %(default)s)")
+    package.add_argument("--arch", choices=("amd64", "arm64"), default="amd64", help="of the dom0 (default: %(default)s)")
     package.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write (default: here)")
     add_lab_options(commands.add_parser("lab", help="LAVA jobs: make one, check it, run it by LAVA's own code"))
     commands.add_parser("doctor", help="look at this machine and say what is missing")

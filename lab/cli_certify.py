@@ -6,6 +6,7 @@ import datetime
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,7 +81,7 @@ def _recorded(run: str) -> tuple[Judged, Path]:
 def _run(arguments: argparse.Namespace) -> tuple[Judged, Path]:
     options = command_line(certify_options(arguments))
     progress = Progress()
-    prepared = prepare(options, progress, fetching)
+    prepared = prepare(options, progress, partial(fetching, options.arch))
     _check_list(prepared.suite, options.role)
     folder = make_folder(options.out)
     run_prepared(prepared, folder, progress)

@@ -50,6 +50,7 @@ def add_bed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paranoid", action="store_true", help="boot the guest's kernel with slab poisoning and red zones")
     parser.add_argument("--processors", type=int, choices=range(1, 5), default=1, metavar="N",
                         help="of a machine, for all its domains (default: 1; more let domains race, and take much longer)")
+    parser.add_argument("--arch", choices=("amd64", "arm64"), default="amd64", help="of the qemu bed's machine (default: %(default)s)")
     parser.add_argument("--xen", metavar="IMAGE", type=Path, help="the hypervisor; needs --xen-tools")
     parser.add_argument("--xen-tools", metavar="DIR", type=Path, help="the tools built with it")
 
@@ -170,7 +171,7 @@ def list_options(arguments: argparse.Namespace) -> RunOptions:
 def bed_options(arguments: argparse.Namespace) -> RunOptions:
     return RunOptions(bed=_bed_of("frontend", arguments.bed), modules=tuple(arguments.module), driver_source=arguments.driver_source,
                       kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen,
-                      xen_tools=arguments.xen_tools, paranoid=arguments.paranoid, processors=arguments.processors)
+                      xen_tools=arguments.xen_tools, paranoid=arguments.paranoid, processors=arguments.processors, arch=arguments.arch)
 
 
 def gate_options(arguments: argparse.Namespace) -> RunOptions:
@@ -197,4 +198,4 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
         jobs=arguments.jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
         out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools,
-        driver_domain=arguments.driver_domain, paranoid=arguments.paranoid, processors=arguments.processors)
+        driver_domain=arguments.driver_domain, paranoid=arguments.paranoid, processors=arguments.processors, arch=arguments.arch)

@@ -5,6 +5,7 @@ import argparse
 import json
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -27,7 +28,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     if arguments.keep and options.bed != "qemu":
         raise Stop(USAGE, f"--keep is for the qemu bed; a machine of the {options.bed} bed has no shell")
     wants_packages = options.bed == "qemu" and not arguments.list
-    prepared = prepare(options, progress, fetching if wants_packages else nullcontext)
+    prepared = prepare(options, progress, partial(fetching, options.arch) if wants_packages else nullcontext)
     if arguments.list:
         return _print_plan(prepared.plan, "human")
     if arguments.keep and (len(prepared.plan.runnable) != 1 or options.repeat != 1):

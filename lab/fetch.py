@@ -14,12 +14,12 @@ from lab.build import ROOT
 from lab.process import end_group
 
 
-def fetch() -> None:
+def fetch(arch: str) -> None:
     """Fills the cache. Raises BedError."""
     from lab.qemu.cache import Cache
     from lab.qemu.packages import PackageStore
 
-    store = PackageStore(Cache(), "amd64", lambda *_: None)
+    store = PackageStore(Cache(), arch, lambda *_: None)
     try:
         store.unpack(store.standard()[1].values())
     finally:
@@ -27,9 +27,9 @@ def fetch() -> None:
 
 
 @contextmanager
-def fetching() -> Iterator[None]:
+def fetching(arch: str = "amd64") -> Iterator[None]:
     """Fetches meanwhile; waits for the end of it, unless the block is left by an exception."""
-    child = subprocess.Popen([sys.executable, "-P", "-c", "from lab.fetch import fetch; fetch()"], cwd=ROOT,
+    child = subprocess.Popen([sys.executable, "-P", "-c", f"from lab.fetch import fetch; fetch({arch!r})"], cwd=ROOT,
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                              env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
     try:

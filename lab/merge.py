@@ -20,7 +20,7 @@ from reports.write import FILES, judged_stream, write_reports
 
 # What the shards of one run have in common.
 _SAME_IN_RUN = ("suite", "suite_version", "role", "bed", "peer", "peer_version", "expectations", "seed", "repeat")
-_SAME_IN_ENV = ("guest_type", "xen", "kernels", "modules", "peer_files", "programs")
+_SAME_IN_ENV = ("arch", "guest_type", "xen", "kernels", "modules", "peer_files", "programs")
 _SAME_IN_PLAN = ("known", "requirements")
 
 

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import subprocess
 import tarfile
 import tempfile
@@ -18,10 +17,11 @@ from typing import Mapping
 import yaml
 
 from lab.build import ROOT, build_carried
-from lab.environment import linked
 from lab.errors import INFRASTRUCTURE, Stop
 from lab.peer import PEERS
 from lab.progress import Progress
+from lab.qemu.apt import TRIPLETS, machines_architecture
+from lab.qemu.binaries import needed_libraries
 from lab.qemu.cache import file_hash
 
 PROGRAM = "displif-cts-dom0"
@@ -66,8 +66,8 @@ def tree_version() -> Version:
         return Version("unknown", 0, False)
 
 
-def contents(carried: Path, version: Version) -> dict[str, tuple[bytes, int]]:
-    """Path in the package -> content and mode."""
+def contents(carried: Path, version: Version, root: Path = Path("/")) -> dict[str, tuple[bytes, int]]:
+    """Path in the package -> content and mode. `root`: where the packages lie that the programs were built with."""
     files: dict[str, tuple[bytes, int]] = {f"bin/{path.name}": (path.read_bytes(), 0o755) for path in sorted((carried / "bin").iterdir())}
     files |= {f"bin/{name}": ((ROOT / "lab" / "host" / name).read_bytes(), 0o755) for name in SCRIPTS}
     for name in ("requirements.yaml", "ambiguities.yaml", "attacks.yaml"):
@@ -81,17 +81,19 @@ def contents(carried: Path, version: Version) -> dict[str, tuple[bytes, int]]:
             files[f"share/peers/{path.stem}.json"] = (json.dumps(yaml.safe_load(path.read_text()), indent=1).encode() + b"\n", 0o644)
     files["share/doc/copyright"] = ((ROOT / "LICENSE").read_bytes(), 0o644)
     for package in _INCLUDED:
-        files[f"share/doc/licences/{package}"] = (_terms(package), 0o644)
+        files[f"share/doc/licences/{package}"] = (_terms(package, root), 0o644)
     files["README"] = (_README.format(version=version.text, commit=version.commit).encode(), 0o644)
     files["SHA256SUMS"] = ("".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, (data, _) in sorted(files.items())).encode(), 0o644)
     return files
 
 
-def _terms(package: str) -> bytes:
-    try:
-        return Path(f"/usr/share/doc/{package}/copyright").read_bytes()
-    except OSError as error:
-        raise Stop(INFRASTRUCTURE, f"the licence of {package} is not there: {error.strerror}", f"sudo apt-get install --reinstall {package}") from None
+def _terms(package: str, root: Path) -> bytes:
+    # The C++ runtime is in the cross compiler's package, not in `root`; its terms are the same on every architecture.
+    for folder in (root, Path("/")):
+        file = folder / f"usr/share/doc/{package}/copyright"
+        if file.is_file():
+            return file.read_bytes()
+    raise Stop(INFRASTRUCTURE, f"the licence of {package} is not there", f"sudo apt-get install --reinstall {package}")
 
 
 def write_archive(files: Mapping[str, tuple[bytes, int]], version: Version, arch: str, target: Path) -> None:
@@ -108,15 +110,19 @@ def write_archive(files: Mapping[str, tuple[bytes, int]], version: Version, arch
 
 
 def dependencies(carried: Path) -> list[str]:
-    """The Debian packages of the libraries that the programs are linked with."""
-    paths = sorted({str(library) for program in (carried / "bin").iterdir() for library in linked(program)[0]})
+    """The Debian packages of the libraries that the programs are linked with. Their names are those of this machine's packages,
+    whatever the programs' architecture."""
+    needs = needed_libraries(sorted((carried / "bin").iterdir()))
+    names = sorted({name for needed in needs.values() for name in needed if not name.startswith("ld-linux")})
     found = set()
-    for path in paths:
-        for candidate in (path, os.path.realpath(path), re.sub(r"^/usr", "", path), f"/usr{path}"):
-            done = subprocess.run(["dpkg-query", "-S", candidate], capture_output=True, text=True, check=False)
+    for name in names:
+        for folder in (f"/usr/lib/{TRIPLETS[machines_architecture()]}", f"/lib/{TRIPLETS[machines_architecture()]}"):
+            done = subprocess.run(["dpkg-query", "-S", f"{folder}/{name}"], capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 found.add(done.stdout.split(":")[0])
                 break
+        else:
+            raise Stop(INFRASTRUCTURE, f"the library {name} is in no package of this machine")
     return sorted(found)
 
 
@@ -149,15 +155,16 @@ def write_deb(files: Mapping[str, tuple[bytes, int]], version: Version, arch: st
 
 def command(arguments: argparse.Namespace) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for path in make(build_carried(Progress()).carried, arguments.arch, arguments.out):
+    programs = build_carried(Progress(), arguments.arch)
+    for path in make(programs.carried, arguments.arch, arguments.out, root=programs.root):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  sha256 {file_hash(path)}")
     return 0
 
 
-def make(carried: Path, arch: str, folder: Path, deb: bool = True) -> list[Path]:
+def make(carried: Path, arch: str, folder: Path, deb: bool = True, root: Path = Path("/")) -> list[Path]:
     """The archive and, unless `deb` is off, the Debian package, in `folder`."""
     version = tree_version()
-    files = contents(carried, version)
+    files = contents(carried, version, root)
     made = [folder / f"displif-cts-{version.text}-{arch}.tar.gz"]
     write_archive(files, version, arch, made[0])
     if deb:

@@ -65,13 +65,14 @@ class RunOptions:
     driver_domain: bool = False  # the backend under test in a domain of its own
     paranoid: bool = False  # the guest's kernel with poisoned slabs and red zones
     processors: int = 1  # of a machine, for all its domains
+    arch: str = "amd64"  # of the qemu bed's machine
     argv: tuple[str, ...] = ()
 
     def repro(self) -> list[str]:
         """The command that repeats the run, without its selection of cases."""
         words = ["./displif-cts", "run"]
         default = RunOptions()
-        for option in ("role", "bed", "peer", "peer_command", "seed", "expectations", "driver_source", "kernel", "modules_dir",
+        for option in ("role", "bed", "arch", "peer", "peer_command", "seed", "expectations", "driver_source", "kernel", "modules_dir",
                        "xen", "xen_tools"):
             value = getattr(self, option)
             if value != getattr(default, option):
@@ -109,12 +110,12 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
         raise Stop(USAGE, f"--driver-source on the loopback bed is for the peer {USER_SPACE_PEER}, not for {peer.name}")
     expectations, file = load_expectations(peer, options.expectations)
     with meanwhile():
-        programs = build_loopback(progress) if options.bed == "loopback" else build_carried(progress)
+        programs = build_loopback(progress) if options.bed == "loopback" else build_carried(progress, options.arch)
         if _takes_driver_source(options, peer):
             from lab.fuzz.guest import build_linux_guest
 
             build_linux_guest(progress, options.driver_source)
-    suite = load_suite(programs.runner, options.role)
+    suite = load_suite(programs.lister, options.role)
     plan = select(suite, options.selection)
     return Prepared(options, peer, expectations, file, programs, suite, plan)
 
@@ -137,6 +138,8 @@ def _check_files(options: RunOptions) -> None:
         for path in paths:
             if path is not None:
                 _check_path(option, path, folder)
+    if options.role == "backend" and options.arch != RunOptions().arch:
+        raise Stop(USAGE, f"--arch {options.arch} is for the frontend's role: a backend under test is a program of this machine")
     if options.driver_domain and (options.role, options.bed) != ("backend", "qemu"):
         raise Stop(USAGE, "--driver-domain is where a backend under test runs: it needs --role backend --bed qemu")
     if (options.kernel is None) != (options.modules_dir is None):
@@ -151,7 +154,8 @@ def _refuse_machine_options(options: RunOptions) -> None:
     """Said, and not ignored: a run without the kernel that was handed in proves nothing about it."""
     default = RunOptions()
     for option, name in (("modules", "--module"), ("kernel", "--kernel"), ("modules_dir", "--modules"), ("xen", "--xen"),
-                         ("xen_tools", "--xen-tools"), ("paranoid", "--paranoid"), ("processors", "--processors")):
+                         ("xen_tools", "--xen-tools"), ("paranoid", "--paranoid"), ("processors", "--processors"),
+                         ("arch", "--arch")):
         if getattr(options, option) != getattr(default, option):
             raise Stop(USAGE, f"{name} is for the qemu bed; the {options.bed} bed has neither kernel nor hypervisor")
 
@@ -179,12 +183,7 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
     options = prepared.options
     if options.role == "backend":
         return _open_backend_bed(prepared, progress)
-    modules = list(options.modules)
-    if options.driver_source is not None:
-        from lab.kernel import build_driver
-
-        modules = list(build_driver(options.driver_source, progress.bed, modules_dir=options.modules_dir))
-    bed = Bed(replace(_machine(options), module=modules), programs=prepared.programs.bin, progress=progress.bed)
+    bed = Bed(replace(_machine(options), module=_driver(options, progress)), programs=prepared.programs.bin, progress=progress.bed)
     bed.prepare()
     return bed
 
@@ -193,7 +192,21 @@ def _machine(options: RunOptions) -> Any:
     from lab.qemu import BedOptions
 
     return BedOptions(kernel=options.kernel, modules_dir=options.modules_dir, xen=options.xen, xen_tools=options.xen_tools,
-                      paranoid=options.paranoid, processors=options.processors)
+                      paranoid=options.paranoid, processors=options.processors, arch=options.arch)
+
+
+def _driver(options: RunOptions, progress: Progress) -> list[Path]:
+    """The modules under test; none where the guest's kernel brings them along."""
+    from lab.kernel import build_driver, stock_driver_source
+    from lab.kernel.source import DRIVER
+    from lab.qemu.architecture import ARCHITECTURES
+
+    source = options.driver_source
+    if source is None and not options.modules and options.kernel is None and not ARCHITECTURES[options.arch].ships_driver:
+        source = stock_driver_source(progress=progress.bed, arch=options.arch) / DRIVER
+    if source is None:
+        return list(options.modules)
+    return list(build_driver(source, progress.bed, modules_dir=options.modules_dir, arch=options.arch))
 
 
 def _open_backend_bed(prepared: Prepared, progress: Progress) -> Any:

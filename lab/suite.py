@@ -128,19 +128,20 @@ def parse_list(text: str) -> Suite:
     return Suite(tuple(sorted(cases, key=lambda case: case.id)), tuple(requirements))
 
 
-def load_suite(runner: Path, role: str) -> Suite:
-    """Asks the runner, on this machine, what it can judge."""
+def load_suite(runner: Path | Sequence[str], role: str) -> Suite:
+    """Asks the runner (its path, or a command), on this machine, what it can judge."""
+    command = [str(runner)] if isinstance(runner, Path) else list(runner)
     try:
-        done = subprocess.run([runner, "list", "--role", role, "--format", "jsonl"],
+        done = subprocess.run([*command, "list", "--role", role, "--format", "jsonl"],
                               capture_output=True, text=True, timeout=60, check=False)
         suite = parse_list(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        raise Stop(INFRASTRUCTURE, f"{runner} does not list its cases: {error}") from None
+        raise Stop(INFRASTRUCTURE, f"{command[-1]} does not list its cases: {error}") from None
     cited = {requirement for case in suite.cases for requirement in case.requirements}
     wanted = [r for r in suite.requirements if r.get("role") in (role, "both") or r["id"] in cited]
     suite = Suite(suite.cases, with_places(wanted), load_ambiguities({entry["id"] for entry in wanted}))
     if not suite.cases:
-        raise Stop(INFRASTRUCTURE, f"{runner} lists no case for role {role}: {done.stderr.strip()}")
+        raise Stop(INFRASTRUCTURE, f"{command[-1]} lists no case for role {role}: {done.stderr.strip()}")
     return suite
 
 

@@ -25,6 +25,9 @@ def place_title(judged: Judged) -> str:
     """Where it was judged: a result is a claim about this bed and guest type only."""
     run = judged.run
     guest = run.env.get("guest_type") or run.run.get("guest_type")
+    arch = run.env.get("arch")
+    if guest and arch not in (None, "amd64"):
+        guest = f"{arch} {guest}"
     return f"{run.run.get('bed', '?')} bed" + (f", {guest} guest" if guest else "")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, Stop
 from lab.process import run_grouped
+from lab.qemu.apt import TRIPLETS
 from lab.qemu.binaries import module_info
 from lab.qemu.cache import Cache, content_key, file_hash
 from lab.qemu.packages import PackageStore
@@ -42,6 +43,7 @@ def build_driver(
     modules_dir: Path | None = None,
     workshop: Path | None = None,
     coverage: bool = False,
+    arch: str = "amd64",
 ) -> list[Path]:
     """The driver's modules, in the order in which they are loaded; out of the cache when nothing changed.
 
@@ -56,9 +58,9 @@ def build_driver(
     source = find_source(source_dir)
     cache = Cache(cache_dir)
     if modules_dir is None:
-        headers = debian_headers(cache, PackageStore(cache, "amd64", progress), progress)
+        headers = debian_headers(cache, PackageStore(cache, arch, progress), progress)
     else:
-        headers = own_headers(modules_dir)
+        headers = own_headers(modules_dir, arch)
     compiler = _compiler(headers)
     counting = [file_hash(COVERAGE)] if coverage else []
     key = content_key([RECIPE, headers.key, compiler, source.description(), *counting])
@@ -86,7 +88,7 @@ def _compiler(headers: KernelHeaders) -> str:
     for program in ("make", name):
         if shutil.which(program) is None:
             raise Stop(INFRASTRUCTURE, f"building the driver needs {program}, which is not installed",
-                       f"sudo apt-get install {program}")
+                       f"sudo apt-get install {program if not headers.cross else f'gcc-{TRIPLETS[headers.arch]}'}")
     done = subprocess.run([name, "-dumpfullversion"], capture_output=True, text=True, check=False)
     return f"{name} {done.stdout.strip()}"
 
@@ -100,7 +102,8 @@ def _make(source: DriverSource, headers: KernelHeaders, tree: Path, log: Path, k
         _write(tree / "coverage" / COVERAGE.name, COVERAGE.read_bytes())
         _write(tree / "coverage" / "Kbuild", f"obj-m += {COVERAGE.stem}.o\n".encode())
     jobs = str(os.cpu_count() or 1)
-    argv = ["make", "-C", headers.folder, f"M={tree}", "-j", jobs, "CONFIG_DRM_XEN_FRONTEND=m", "modules"]
+    argv = ["make", "-C", headers.folder, f"M={tree}", "-j", jobs, "CONFIG_DRM_XEN_FRONTEND=m",
+            *([f"ARCH={headers.arch}", f"CROSS_COMPILE={headers.cross}"] if headers.cross else []), "modules"]
     with log.open("wb") as output:
         status = run_grouped(argv, output=output, environment=_environment())
     modules = list(tree.rglob("*.ko"))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lab.qemu.cache import Cache, Lock, disk_full
 from lab.qemu.errors import BedError
-from lab.qemu.packages import Package, PackageStore, find_deb, last_line, run
+from lab.qemu.apt import last_line
+from lab.qemu.packages import Package, PackageStore, find_deb
 
 Progress = Callable[[str, float | None], None]
 
@@ -40,14 +41,14 @@ def kernel_package(store: PackageStore) -> Package:
     return packages[wanted.kernel]
 
 
-def download(packages: Iterable[Package], folder: Path) -> list[Path]:
-    """The packages' files, their content checked against apt's lists. Raises BedError."""
+def download(store: PackageStore, packages: Iterable[Package], folder: Path) -> list[Path]:
+    """The packages' files, for the store's architecture, their content checked against apt's lists. Raises BedError."""
     packages = list(packages)
     if shutil.disk_usage(folder).free < sum(package.size for package in packages) * 2:
         raise BedError(*disk_full(folder))
     names = [f"{package.name}={package.version}" for package in packages]
     # As root apt would first try to become the user _apt, who may not write here.
-    result = run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names], cwd=folder)
+    result = store.ask(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names], cwd=folder)
     if result.returncode != 0:
         raise BedError(
             f"packages could not be downloaded: {last_line(result.stderr)}",

@@ -10,7 +10,8 @@ from pathlib import Path
 from lab.qemu.binaries import ModuleTree
 from lab.qemu.cache import Cache
 from lab.qemu.errors import BedError
-from lab.qemu.packages import Package, PackageStore, last_line, parse_depends, run
+from lab.qemu.apt import TRIPLETS, last_line, machines_architecture
+from lab.qemu.packages import Package, PackageStore, parse_depends
 
 from .download import Progress, download, kernel_package, obtain, unpack
 from .errors import DriverBuildError
@@ -23,13 +24,19 @@ class KernelHeaders:
     folder: Path
     release: str
     key: str
+    arch: str = ""  # as Debian calls it; none: this machine's
+
+    @property
+    def cross(self) -> str:
+        """What a compiler's name begins with that runs here and compiles for this kernel; empty where it is the usual one."""
+        return "" if self.arch in ("", machines_architecture()) else f"{TRIPLETS[self.arch]}-"
 
     def compiler(self) -> str:
         """The compiler that the kernel was built with, and that its modules are built with."""
         variables = self.folder / ".kernelvariables"
         text = variables.read_text() if variables.is_file() else ""
         found = re.search(r"^CC\s*[:?]?=.*?([\w-]*gcc[\w.-]*)\s*$", text, re.MULTILINE)
-        return found[1] if found else "gcc"
+        return self.cross + (found[1] if found else "gcc")
 
 
 def debian_headers(cache: Cache, store: PackageStore, progress: Progress) -> KernelHeaders:
@@ -38,10 +45,13 @@ def debian_headers(cache: Cache, store: PackageStore, progress: Progress) -> Ker
     release = kernel.name.removeprefix("linux-image-").removesuffix("-unsigned")
 
     def build(target: Path) -> None:
-        packages = _packages(store, kernel, release)
-        progress(f"download the kernel's headers ({sum(p.size for p in packages) >> 20} MB)", None)
+        headers, programs = _packages(store, kernel, release)
+        # The build programs run here, whatever the kernel is for.
+        here = PackageStore(cache, machines_architecture(), progress)
+        found = here.find(programs).values() if programs else ()
+        progress(f"download the kernel's headers ({sum(p.size for p in (*headers, *found)) >> 20} MB)", None)
         with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
-            debs = download(packages, Path(downloads))
+            debs = [*download(store, headers, Path(downloads)), *download(here, found, Path(downloads))]
             target.mkdir()
             for deb in debs:
                 unpack(deb, target)
@@ -49,10 +59,10 @@ def debian_headers(cache: Cache, store: PackageStore, progress: Progress) -> Ker
 
     name = f"kernel-headers-{release}_{kernel.version.replace(':', '%3a')}"
     tree = obtain(cache, name, build, progress)
-    return KernelHeaders(_folder(tree, release), release, name)
+    return KernelHeaders(_folder(tree, release), release, name, store.arch)
 
 
-def own_headers(modules_dir: Path) -> KernelHeaders:
+def own_headers(modules_dir: Path, arch: str = "") -> KernelHeaders:
     """For a kernel that the user handed in: the `build` link beside its modules."""
     modules = ModuleTree.find(modules_dir.absolute())
     folder = modules.directory / "build"
@@ -63,17 +73,17 @@ def own_headers(modules_dir: Path) -> KernelHeaders:
             "build the driver there, and hand the result in by --module FILE.ko",
         )
     key = f"{folder.resolve()}:{modules.release}:{symbols.stat().st_mtime_ns}"
-    return KernelHeaders(folder.resolve(), modules.release, key)
+    return KernelHeaders(folder.resolve(), modules.release, key, arch)
 
 
 def _folder(tree: Path, release: str) -> Path:
     return tree / "usr" / "src" / f"linux-headers-{release}"
 
 
-def _packages(store: PackageStore, kernel: Package, release: str) -> list[Package]:
-    """The headers, and of what they depend on the common headers and the build programs."""
+def _packages(store: PackageStore, kernel: Package, release: str) -> tuple[list[Package], list[str]]:
+    """The headers and the common headers; and the names of the packages of build programs."""
     name = f"linux-headers-{release}"
-    result = run(["apt-cache", "depends", "--no-recommends", "--no-suggests", f"{name}={kernel.version}"])
+    result = store.ask(["apt-cache", "depends", "--no-recommends", "--no-suggests", f"{name}={kernel.version}"])
     needs = next(iter(parse_depends(result.stdout).values()), [])
     parts = [need for need in needs if re.match(r"linux-(headers|kbuild)-", need)]
     if result.returncode != 0 or len(parts) < 2:
@@ -84,7 +94,7 @@ def _packages(store: PackageStore, kernel: Package, release: str) -> list[Packag
     # The archive keeps one build of the programs, which may be newer than the signed kernel's headers.
     programs = [part for part in parts if part.startswith("linux-kbuild-")]
     headers = [name, *(part for part in parts if part not in programs)]
-    return [*store.find(headers, kernel.version).values(), *(store.find(programs).values() if programs else ())]
+    return list(store.find(headers, kernel.version).values()), programs
 
 
 def _make_movable(tree: Path, release: str) -> None:

@@ -70,13 +70,13 @@ def find_source(given: Path) -> DriverSource:
     return DriverSource(given, files)
 
 
-def stock_driver_source(cache_dir: Path | None = None, progress: Progress = silent) -> Path:
+def stock_driver_source(cache_dir: Path | None = None, progress: Progress = silent, arch: str = "amd64") -> Path:
     """A tree with the source of the driver that the bed's guest has by default, out of Debian's package.
 
     Only the files of `DRIVER`, `BUFFERS`, `HEADERS` and `KUNIT` are kept. Raises BedError.
     """
     cache = Cache(cache_dir)
-    store = PackageStore(cache, "amd64", progress)
+    store = PackageStore(cache, arch, progress)
     kernel = kernel_package(store)
     version = re.match(r"(?:\d+:)?(\d+\.\d+)", kernel.version)
     if not version:
@@ -88,7 +88,7 @@ def stock_driver_source(cache_dir: Path | None = None, progress: Progress = sile
         package = store.find([name], kernel.version)[name]
         progress(f"download the kernel's source ({package.size >> 20} MB)", None)
         with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
-            (deb,) = download([package], Path(downloads))
+            (deb,) = download(store, [package], Path(downloads))
             target.mkdir()
             progress("unpack the driver's source", None)
             _extract(deb, name, target)

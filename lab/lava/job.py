@@ -8,11 +8,13 @@ from typing import Mapping, Sequence
 
 import jinja2
 
+from lab.qemu.architecture import AMD64
 from lab.qemu.cache import file_hash
-from lab.qemu.machine import CPU, DOM0_COMMAND_LINE, MEMORY_MB, QEMU, XEN_COMMAND_LINE, Shape
+from lab.qemu.machine import Shape
 
 MINUTES = 60
-_OPTIONS = ("-machine", "q35", "-cpu", CPU, "-accel", "tcg,thread=multi", *Shape().arguments(), "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config",
+_HARDWARE = AMD64.hardware
+_OPTIONS = ("-machine", "q35", "-cpu", _HARDWARE.cpu, "-accel", "tcg,thread=multi", *Shape().arguments(), "-m", str(_HARDWARE.memory_mb), "-nodefaults", "-no-user-config",
             "-display", "none", "-serial", "stdio", "-no-reboot")
 
 
@@ -42,7 +44,7 @@ def _values(options: JobOptions) -> dict[str, object]:
 def _boot_values(images: Mapping[str, Path], options: JobOptions) -> dict[str, object]:
     words = [*(f"displif-cts.case={glob}" for glob in options.cases), *(f"displif-cts.exclude={glob}" for glob in options.excludes)]
     urls = {name: f"{options.base_url.rstrip('/')}/{path.name}" if options.base_url else path.resolve().as_uri() for name, path in images.items()}
-    return {"urls": urls, "xen_command_line": XEN_COMMAND_LINE, "dom0_command_line": " ".join([DOM0_COMMAND_LINE, *words])}
+    return {"urls": urls, "xen_command_line": _HARDWARE.xen_command_line, "dom0_command_line": " ".join([_HARDWARE.dom0_command_line, *words])}
 
 
 def qemu_job(images: Mapping[str, Path], options: JobOptions) -> str:
@@ -60,7 +62,7 @@ def running_job(options: JobOptions) -> str:
 
 
 def qemu_device() -> str:
-    return _render("qemu.device.yaml.j2", command=QEMU, options=list(_OPTIONS))
+    return _render("qemu.device.yaml.j2", command=_HARDWARE.qemu, options=list(_OPTIONS))
 
 
 def board_device(connect: str, hard_reset: str | None = None) -> str:
@@ -71,7 +73,7 @@ def imitated_board(images: Mapping[str, Path], options: JobOptions) -> str:
     """A script that is a board's serial line: it starts the machine that the qemu job starts, and is its console."""
     boot = _boot_values(images, options)
     place = {name: str(path.resolve()) for name, path in images.items()}
-    argv = [QEMU, *_OPTIONS, "-kernel", place["xen"], "-append", str(boot["xen_command_line"]),
+    argv = [_HARDWARE.qemu, *_OPTIONS, "-kernel", place["xen"], "-append", str(boot["xen_command_line"]),
             "-initrd", f"{place['dom0-kernel']} {boot['dom0_command_line']},{place['dom0-initramfs']}",
             "-drive", f"file={place['disk']},if=none,id=carried,format=raw,read-only=on", "-device", "virtio-blk-pci,drive=carried,addr=4"]
     return f"#!/bin/sh\nexec {shlex.join(argv)}\n"

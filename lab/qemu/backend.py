@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class BackendBed(Bed):
         if command.display and driver_domain:
             raise BedError("the display device is dom0's; a driver domain has none", "leave --driver-domain out")
         super().__init__(*arguments, **keywords)
-        self._shape = Shape(display=command.display, processors=self.options.processors)
+        self._shape = replace(self._shape, display=command.display, processors=self.options.processors)
         self._command, self._carried, self._driver_domain = command, carried, driver_domain
         self._program = find_program(command, carried)
         self._scratch = ExitStack()

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .architecture import ARCHITECTURES
 from .binaries import ModuleTree
 from .cache import Cache, Lock, content_key, file_hash
 from .errors import BedError
 from .images import DISK_BYTES, Ingredients, make_ext2
 from .instance import Instance
-from .machine import CPU, MEMORY_MB, Shape, firmware_files, hardware_description, qemu_path
+from .machine import Shape, firmware_files, hardware_description, qemu_path
 from .packages import Package, PackageStore, Wanted
 from .template import build_booted, build_with_driver, choose_driver, phase
 
@@ -55,8 +56,8 @@ class Bed:
         programs: Path,
         progress: Callable[[str, float | None], None] = silent,
     ) -> None:
-        if options.arch != "amd64":
-            raise BedError(f"the qemu bed does not know the architecture {options.arch}", "leave --arch out: amd64")
+        if options.arch not in ARCHITECTURES:
+            raise BedError(f"the qemu bed does not know the architecture {options.arch}", f"it knows {', '.join(ARCHITECTURES)}")
         if options.kernel and not options.modules_dir:
             raise BedError("--kernel needs that kernel's modules too", "add --modules DIR (/lib/modules/VERSION)")
         self.options = options
@@ -66,7 +67,8 @@ class Bed:
         self._cache = Cache(options.cache_dir)
         self._store = PackageStore(self._cache, options.arch, self._progress)
         self._held: list[Lock] = []
-        self._shape = Shape(processors=options.processors)
+        self._architecture = ARCHITECTURES[options.arch]
+        self._shape = Shape(processors=options.processors, hardware=self._architecture.hardware)
         self._template: Path | None = None
         self._packages: list[Package] = []
 
@@ -93,7 +95,7 @@ class Bed:
     def prepare(self) -> None:
         """Everything up to the template that instances are restored from. Well below a second when nothing changed."""
         start = time.monotonic()
-        qemu_path()
+        qemu_path(self._shape.hardware)
         self._cache.sweep()
         self.gather()
         self._driver = choose_driver([path.absolute() for path in self.options.module], self._ingredients.guest_modules)
@@ -110,7 +112,7 @@ class Bed:
 
         def load(target: Path) -> None:
             with self._phase("load the driver"):
-                build_with_driver(booted, self._driver, self._ingredients.guest_modules.release, target)
+                build_with_driver(booted, self._driver, self._ingredients.guest_modules.release, self._shape, target)
 
         booted = self._booted(booted_key)
         return self._obtain("templates", driver_key, load)
@@ -150,10 +152,11 @@ class Bed:
             raise BedError("the bed has not been prepared")
         seen = json.loads((self._template / "facts.json").read_text())
         parts = self._ingredients
-        qemu = subprocess.run([str(qemu_path()), "--version"], capture_output=True, text=True)
+        hardware = self._shape.hardware
+        qemu = subprocess.run([str(qemu_path(hardware)), "--version"], capture_output=True, text=True)
         return {
             "bed": "qemu",
-            "guest_type": "pv",
+            "guest_type": self._architecture.guest_type,
             "arch": self.options.arch,
             "xen": {
                 "file": str(parts.xen_image),
@@ -173,8 +176,9 @@ class Bed:
                 {"name": p.name, "version": p.version, "sha256": p.sha256}
                 for p in sorted(self._packages, key=lambda p: p.name)
             ],
-            "board": {"machine": "QEMU q35, emulated", "cpu": CPU, "processors": self._shape.processors, "memory_mb": MEMORY_MB},
-            "firmware": firmware_files(),
+            "board": {"machine": f"QEMU {hardware.machine}, emulated", "cpu": hardware.cpu, "processors": self._shape.processors,
+                      "memory_mb": hardware.memory_mb},
+            "firmware": firmware_files(hardware),
             "host": {"qemu": qemu.stdout.splitlines()[0], "kernel": platform.release(), "cpus": os.cpu_count()},
         }
 
@@ -201,7 +205,7 @@ class Bed:
         debian_modules = ModuleTree.find(kernel)
         libraries = [trees[name] for name in wanted.tools]
         return Ingredients(
-            xen_image=absolute(options.xen) or single(trees[wanted.hypervisor], "boot/xen-*.gz"),
+            xen_image=absolute(options.xen) or single(trees[wanted.hypervisor], self._architecture.hypervisor),
             dom0_kernel=single(kernel, "boot/vmlinuz-*"),
             dom0_modules=debian_modules,
             guest_kernel=absolute(options.kernel) or single(kernel, "boot/vmlinuz-*"),
@@ -212,6 +216,7 @@ class Bed:
             programs=self.programs,
             paranoid=options.paranoid,
             shape=self._shape,
+            architecture=self._architecture,
         )
 
     def _obtain(self, kind: str, name: str, build: Callable[[Path], None]) -> Path:

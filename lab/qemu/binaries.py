@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import BedError
 
 ELF = b"\x7fELF"
+BUILD_ID_NOTE = b"\4\0\0\0\x14\0\0\0\3\0\0\0GNU\0"  # elf.h: name's size, content's size, NT_GNU_BUILD_ID, name
 COMPRESSIONS = {
     b"\x1f\x8b": "gzip",
     b"\xfd7zXZ\0": "xz",
@@ -68,6 +69,14 @@ def unpack_xen(image: Path) -> bytes:
     data = decompress(read(image), str(image))
     if data[:4] != ELF:
         raise BedError(f"{image} is no Xen that QEMU can start", "name xen.gz or the unpacked ELF, not xen.efi")
+    return data
+
+
+def unpack_image(image: Path, what: str) -> bytes:
+    """An Arm image (Linux Documentation/arm64/booting.rst: the magic number at octet 56), which needs no unpacking of its own."""
+    data = decompress(read(image), str(image))
+    if data[56:60] != b"ARM\x64":
+        raise BedError(f"{image} is no {what} for arm64", "name an Image (vmlinuz-*, xen-*-arm64), compressed or not")
     return data
 
 
@@ -176,7 +185,10 @@ class ModuleTree:
 
 
 def build_id(path: Path) -> str:
-    """The GNU build id as `readelf -n` shows it; empty when the file has none."""
+    """The GNU build id as `readelf -n` shows it, or the note itself in an image that is no ELF; empty when the file has none."""
+    data = read(path)
+    if data[:4] != ELF:
+        return data[found + len(BUILD_ID_NOTE) :][:20].hex() if (found := data.find(BUILD_ID_NOTE)) >= 0 else ""
     result = subprocess.run(["readelf", "-n", str(path)], capture_output=True, text=True)
     match = re.search(r"Build ID: ([0-9a-f]+)", result.stdout)
     return match.group(1) if match else ""

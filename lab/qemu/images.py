@@ -7,7 +7,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .binaries import ELF, ModuleTree, module_name, needed_libraries, unpack_vmlinux, unpack_xen
+from .architecture import AMD64, Architecture
+from .binaries import ELF, ModuleTree, module_name, needed_libraries
 from .cache import file_hash
 from .cpio import CpioWriter
 from .errors import BedError
@@ -27,7 +28,7 @@ GNTALLOC = {"xen_gntalloc": "limit=65536"}
 # ext4 also serves the carried disk's ext2; it wants a crc32c, which Debian builds as a module.
 DOM0_MODULES = [
     "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs",
-    "virtio_pci", "virtio_console", "virtio_blk", "crc32c_generic", "ext4",
+    "crc32c_generic", "ext4",
 ]  # fmt: skip
 # Of a display device in dom0; no console on it, for the backend under test has it to itself.
 DISPLAY_MODULES = ["bochs"]
@@ -44,16 +45,14 @@ XEN_HELPERS = ["lsevtchn", "xenstore-ls", "xenstore-read", "xenstore-write", "xe
 
 GUEST_CONFIG = """\
 name = "guest"
-type = "pv"
+type = "{type}"
 kernel = "/carried/guest-kernel"
 ramdisk = "/carried/guest-initramfs"
 cmdline = "{cmdline}"
 memory = {memory}
 vcpus = 1
 max_grant_frames = {frames}
-# Xen would take each reading of the TSC as a trap: it does not trust an emulated processor's.
-tsc_mode = "native"
-# Whatever happens to the guest, its domain stays to be looked at.
+{more}# Whatever happens to the guest, its domain stays to be looked at.
 on_crash = "preserve"
 on_poweroff = "preserve"
 on_reboot = "preserve"
@@ -64,7 +63,7 @@ GUEST_MEMORY_MB = 320
 # What only costs time under emulation is left out; how memory is handed out is as Debian has it.
 GUEST_CMDLINE = (
     "console=hvc0 rdinit=/init ignore_loglevel panic=0 mitigations=off lsm= audit=0 psi=0 noautogroup "
-    "cryptomgr.notests=1 tsc=unstable"
+    "cryptomgr.notests=1"
 )
 # Poisoned and red-zoned slabs: overruns and uses after free show in Debian's own kernel, which has no KASAN.
 PARANOID_CMDLINE = "slub_debug=FZPU page_poison=1"
@@ -86,6 +85,7 @@ class Ingredients:
     programs: Path
     paranoid: bool = False
     shape: Shape = Shape()
+    architecture: Architecture = AMD64
     _files: dict[str, Path] = field(default_factory=dict)
 
     def program(self, name: str) -> Path:
@@ -96,7 +96,7 @@ class Ingredients:
         files = {"xen": self.xen_image, "dom0": self.dom0_kernel, "guest": self.guest_kernel, "busybox": self.busybox}
         files |= {f"init {name}": path for name, path in INIT_SCRIPTS.items()}
         files |= {name: self.program(name) for name in ("displif-cts-agent", "displif-cts-exerciser")}
-        files |= {"images.py": Path(__file__)}
+        files |= {"images.py": Path(__file__), "architecture.py": HERE / "architecture.py"}
         modules = {
             **{f"dom0 {name}": self.dom0_modules.path(name) for name in self.dom0_order()},
             **{f"guest {name}": self.guest_modules.path(name) for name in self.guest_order() + self.stock_driver()},
@@ -106,7 +106,7 @@ class Ingredients:
         return {"files": hashes, "paranoid": self.paranoid}
 
     def dom0_order(self) -> list[str]:
-        return self.dom0_modules.load_order(DOM0_MODULES + (DISPLAY_MODULES if self.shape.display else []))
+        return self.dom0_modules.load_order(DOM0_MODULES + list(self.architecture.dom0_modules) + (DISPLAY_MODULES if self.shape.display else []))
 
     def guest_order(self) -> list[str]:
         required = self.guest_modules.load_order(GUEST_MODULES)
@@ -128,7 +128,7 @@ class Ingredients:
             if path:
                 programs[f"sbin/{name}"] = path
         files = xen_files + files_below([tree for tree in self.library_trees if tree not in self.xen_trees])
-        libraries = collect_libraries([*programs.values(), self.program("displif-cts-agent")], files)
+        libraries = collect_libraries([*programs.values(), self.program("displif-cts-agent")], files, self.architecture)
         self._files = programs | libraries
         return self._files
 
@@ -166,7 +166,7 @@ def files_below(trees: list[Path]) -> list[Path]:
     return found
 
 
-def collect_libraries(programs: list[Path], files: list[Path]) -> dict[str, Path]:
+def collect_libraries(programs: list[Path], files: list[Path], architecture: Architecture = AMD64) -> dict[str, Path]:
     """The closure of the programs' needs, plus every libxen*.so.N (what the carried programs may open at run time)."""
     available: dict[str, Path] = {}
     for path in files:
@@ -186,12 +186,7 @@ def collect_libraries(programs: list[Path], files: list[Path]) -> dict[str, Path
             raise BedError(f"the library {name} is in none of the packages", "was the program built for this Debian?")
         chosen[name] = available[name]
         wanted += needs[available[name]]
-    return {library_target(name): path for name, path in chosen.items()}
-
-
-def library_target(name: str) -> str:
-    # The x86-64 ABI fixes the dynamic linker's path; all others are found in its default directory.
-    return f"lib64/{name}" if name.startswith("ld-linux-x86-64") else f"lib/x86_64-linux-gnu/{name}"
+    return {architecture.library_target(name): path for name, path in chosen.items()}
 
 
 def build_images(parts: Ingredients, directory: Path) -> None:
@@ -202,11 +197,11 @@ def build_images(parts: Ingredients, directory: Path) -> None:
     """
     boot = directory / "boot"
     boot.mkdir()
-    kernel = unpack_vmlinux(parts.guest_kernel)
+    kernel = parts.architecture.unpack_kernel(parts.guest_kernel)
     (boot / "guest-kernel").write_bytes(kernel)
     same = parts.guest_kernel == parts.dom0_kernel
-    (directory / "dom0-kernel").write_bytes(kernel if same else unpack_vmlinux(parts.dom0_kernel))
-    (directory / "xen").write_bytes(unpack_xen(parts.xen_image))
+    (directory / "dom0-kernel").write_bytes(kernel if same else parts.architecture.unpack_kernel(parts.dom0_kernel))
+    (directory / "xen").write_bytes(parts.architecture.unpack_xen(parts.xen_image))
     write_guest(parts, boot / "guest-initramfs")
     write_dom0(parts, directory / "dom0-initramfs")
     make_ext2(boot, directory / "disk", "boot")
@@ -229,8 +224,9 @@ def stock_path(name: str) -> str:
 
 
 def write_dom0(parts: Ingredients, target: Path) -> None:
-    cmdline = f"{GUEST_CMDLINE} {PARANOID_CMDLINE}" if parts.paranoid else GUEST_CMDLINE
-    config = GUEST_CONFIG.format(cmdline=cmdline, memory=GUEST_MEMORY_MB, frames=GRANT_FRAMES)
+    architecture = parts.architecture
+    words = [GUEST_CMDLINE, architecture.guest_command_line, PARANOID_CMDLINE if parts.paranoid else ""]
+    config = GUEST_CONFIG.format(type=architecture.guest_type, more=architecture.guest_config, cmdline=" ".join(filter(None, words)), memory=GUEST_MEMORY_MB, frames=GRANT_FRAMES)
     with target.open("wb") as out:
         archive = CpioWriter(out)
         add_common(archive, parts, INIT_SCRIPTS["dom0"])

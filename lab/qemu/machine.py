@@ -14,52 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from .architecture import AMD64, Hardware
 from .cache import file_hash
 from .errors import BedError
 from .qmp import Qmp
-
-QEMU = "qemu-system-x86_64"
-MEMORY_MB = 1536
-DOM0_MEMORY_MB = 640
-
-# smap=off: QEMU 7.2's emulated iretq faults in a PV kernel otherwise, and dom0 dies at once.
-# fsgsbase=off: with it Linux asks Xen for a base at every context switch (arch/x86/kernel/process_64.c, save_fsgs), a
-# fifth of dom0's time. erms, fsrm: the emulator moves octet by octet what Linux then leaves to one instruction.
-# xsave, avx: where domains share a processor, programs in dom0 were seen to find their heap damaged, and machines to
-# wedge, under QEMU 7.2's emulation of the extended state; never without it.
-CPU = "max,smap=off,fsgsbase=off,erms=off,fsrm=off,xsave=off,avx=off,avx2=off"
-# TCG always, also where /dev/kvm exists: nested PV under KVM is not what the templates are made for.
-HARDWARE = [
-    "-machine", "q35,memory-backend=ram", "-cpu", CPU, "-accel", "tcg,thread=multi",
-    "-name", "displif-cts,debug-threads=on", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-]  # fmt: skip
-
-FIRMWARE = ("bios-256k.bin", "multiboot_dma.bin", "multiboot.bin")
-
-# Fixed slots: Linux numbers vportNpM by virtio device, in the order of the bus.
-DEVICES = [
-    "-device", "virtio-serial-pci,id=ports,addr=3",
-    "-device", "virtserialport,bus=ports.0,nr=1,chardev=agent,name=displif-cts.agent",
-    "-device", "virtserialport,bus=ports.0,nr=2,chardev=stream,name=displif-cts.stream",
-    "-device", "virtio-blk-pci,drive=carried,addr=4",
-]  # fmt: skip
-
-# For a backend that displays on a DRM device: QEMU's standard VGA, which the module bochs drives (plain virtio-vga showed
-# black in a PV dom0). Its preferred mode is that of the first connector that a case makes.
-DISPLAY = ["-device", "VGA,addr=5,vgamem_mb=64,xres=1024,yres=768"]
-
-# Mitigations and scrubbing cost seconds under emulation and protect nobody here; 64 frames as in the guest's config.
-XEN_COMMAND_LINE = (
-    f"console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all dom0_mem={DOM0_MEMORY_MB}M,max:{DOM0_MEMORY_MB}M "
-    "dom0_max_vcpus=1 gnttab_max_frames=64 spec-ctrl=no xpti=no pv-l1tf=no bootscrub=0 cpufreq=none"
-)
-# For dom0 only, as it is not what is tested: no zeroing of every page, no security modules, no self-tests of ciphers.
-# The TSC is the host's, so programs read the clock without a system call. norandmaps: the emulator translates a program
-# again wherever else it is mapped.
-DOM0_COMMAND_LINE = (
-    "console=hvc0 rdinit=/init init_on_alloc=0 lsm= audit=0 psi=0 mitigations=off noautogroup "
-    "cryptomgr.notests=1 swiotlb=4096 tsc=reliable clocksource=tsc norandmaps"
-)
 
 # PR_SET_PDEATHSIG means the death of the *thread* that started the process. Instances are started from short-lived
 # threads, so all are started by this one, which lives as long as the interpreter.
@@ -74,29 +32,32 @@ class Shape:
     # One serves all domains. With more, Xen's locks are held by processors that the host has put aside while others spin
     # for them: twice the time, and several times as much on a busy host. Races between domains want more.
     processors: int = 1
+    hardware: Hardware = AMD64.hardware
 
     def arguments(self) -> list[str]:
-        return ["-smp", str(self.processors), *(DISPLAY if self.display else [])]
+        return ["-smp", str(self.processors), *(self.hardware.display if self.display else [])]
 
 
 def hardware_description(shape: Shape = Shape()) -> list[object]:
     """What a saved device state depends on, for the template's key."""
-    path = qemu_path()
+    hardware = shape.hardware
+    path = qemu_path(hardware)
     status = path.stat()
-    return [HARDWARE, DEVICES, shape.arguments(), XEN_COMMAND_LINE, DOM0_COMMAND_LINE, str(path), status.st_size, status.st_mtime_ns]
+    booted = hardware.boot(hardware.xen_command_line, hardware.dom0_command_line)
+    return [hardware.arguments(), hardware.devices, shape.arguments(), booted, str(path), status.st_size, status.st_mtime_ns]
 
 
-def qemu_path() -> Path:
-    found = shutil.which(QEMU)
+def qemu_path(hardware: Hardware = AMD64.hardware) -> Path:
+    found = shutil.which(hardware.qemu)
     if not found:
-        raise BedError(f"{QEMU} is not installed", "sudo apt-get install qemu-system-x86")
+        raise BedError(f"{hardware.qemu} is not installed", f"sudo apt-get install {hardware.package}")
     return Path(found).resolve()
 
 
-def firmware_files() -> list[dict[str, str]]:
+def firmware_files(hardware: Hardware = AMD64.hardware) -> list[dict[str, str]]:
     """What QEMU gives the machine before Xen runs: its BIOS and the loader of `-kernel`."""
-    folders = subprocess.run([str(qemu_path()), "-L", "help"], capture_output=True, text=True, check=False).stdout.split()
-    found = ((name, next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()), None)) for name in FIRMWARE)
+    folders = subprocess.run([str(qemu_path(hardware)), "-L", "help"], capture_output=True, text=True, check=False).stdout.split()
+    found = ((name, next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()), None)) for name in hardware.firmware)
     return [{"name": name, "sha256": file_hash(path)} for name, path in found if path is not None]
 
 
@@ -124,10 +85,10 @@ class Machine:
         ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
         self.agent_socket, self.stream_socket, control = ours
         self.qmp = Qmp(control)
-        arguments = [str(qemu_path()), *HARDWARE, *self._memory(ram, shared), *self._channels(theirs, disk)]
+        hardware = shape.hardware
+        arguments = [str(qemu_path(hardware)), *hardware.arguments(), *self._memory(ram, shared), *self._channels(theirs, disk)]
         if boot:
-            arguments += ["-kernel", "xen", "-append", XEN_COMMAND_LINE]
-            arguments += ["-initrd", f"dom0-kernel {DOM0_COMMAND_LINE},dom0-initramfs"]
+            arguments += hardware.boot(hardware.xen_command_line, hardware.dom0_command_line)
         with ExitStack() as inherited:
             fds = [inherited.enter_context(end).fileno() for end in theirs]
             if state:
@@ -149,7 +110,7 @@ class Machine:
             raise
 
     def _memory(self, ram: str, shared: bool) -> list[str]:
-        backend = f"memory-backend-file,id=ram,size={MEMORY_MB}M,mem-path={ram},share={'on' if shared else 'off'}"
+        backend = f"memory-backend-file,id=ram,size={self._shape.hardware.memory_mb}M,mem-path={ram},share={'on' if shared else 'off'}"
         return ["-object", backend]
 
     def _channels(self, sockets: tuple[socket.socket, ...], disk: Path) -> list[str]:
@@ -161,7 +122,7 @@ class Machine:
             "-chardev", f"socket,id=control,fd={control}", "-mon", "chardev=control,mode=control",
             "-chardev", f"socket,id=agent,fd={agent}", "-chardev", f"socket,id=stream,fd={stream}",
             "-drive", f"if=none,id=carried,format=raw,readonly=on,file={escaped}",
-            *DEVICES, *self._shape.arguments(),
+            *self._shape.hardware.devices, *self._shape.arguments(),
         ]  # fmt: skip
 
     def _spawn(self, arguments: list[str], directory: Path, fds: list[int]) -> subprocess.Popen[bytes]:

@@ -13,8 +13,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+from .apt import apt_stamp, last_line, run, settings_for
 from .cache import Cache, Lock, disk_full, file_hash
 from .errors import BedError
 
@@ -109,6 +111,18 @@ class PackageStore:
         self._progress = progress
         self._held: list[Lock] = []
 
+    @property
+    def arch(self) -> str:
+        return self._arch
+
+    @cached_property
+    def _settings(self) -> Path | None:
+        return settings_for(self._cache, self._arch, self._progress)
+
+    def ask(self, command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """One of apt's programs, for the packages of this architecture."""
+        return run(command, cwd, self._settings)
+
     def standard(self) -> tuple[Wanted, dict[str, Package]]:
         """What a bed is made of. Asks apt only when its lists or settings changed since the last time."""
         index = self._cache.root / f"resolution-{self._arch}.json"
@@ -132,11 +146,11 @@ class PackageStore:
 
     def find(self, names: Iterable[str], version: str | None = None) -> dict[str, Package]:
         """Version, size and hash of each package, from apt's lists: the candidate, or all of one `version`."""
-        names = [self._qualified(name) for name in names]
+        names = list(names)
         wanted = [f"{name}={version}" for name in names] if version else names
-        result = run(["apt-get", "--print-uris", "download", *wanted])
+        result = self.ask(["apt-get", "--print-uris", "download", *wanted])
         packages = {p.name: p for p in parse_uris(result.stdout)}
-        missing = [n for n in names if n.split(":")[0] not in packages]
+        missing = [n for n in names if n not in packages]
         if result.returncode != 0 or missing:
             raise BedError(
                 f"apt does not know the packages {' '.join(missing or wanted)}: {last_line(result.stderr)}",
@@ -176,9 +190,9 @@ class PackageStore:
             raise BedError(*disk_full(self._cache.root))
         total = sum(p.size for p in packages) >> 20
         self._progress(f"download {len(packages)} packages ({total} MB)", None)
-        names = [self._qualified(f"{p.name}") + f"={p.version}" for p in packages]
+        names = [f"{p.name}={p.version}" for p in packages]
         # As root apt would first try to become the user _apt, who may not write here.
-        result = run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names], cwd=directory)
+        result = self.ask(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names], cwd=directory)
         if result.returncode != 0:
             raise BedError(
                 f"packages could not be downloaded: {last_line(result.stderr)}",
@@ -189,24 +203,13 @@ class PackageStore:
         roots = [f"linux-image-{self._arch}", f"xen-system-{self._arch}", "xenstore-utils", "busybox-static"]
         no = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
         options = [f"--no-{kind}" for kind in no]
-        result = run(["apt-cache", "depends", "--recurse", *options, *map(self._qualified, roots)])
+        result = self.ask(["apt-cache", "depends", "--recurse", *options, *roots])
         if result.returncode != 0:
             raise BedError(
                 f"apt does not know the packages that the bed is made of: {last_line(result.stderr)}",
                 "run `sudo apt-get update`",
             )
         return parse_depends(result.stdout)
-
-    def _qualified(self, name: str) -> str:
-        native = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
-        return name if self._arch == native else f"{name}:{self._arch}"
-
-
-def apt_stamp() -> list[object]:
-    """Changes whenever `apt-get update` brought something or somebody edited apt's settings."""
-    paths = [Path("/var/lib/apt/lists"), Path("/var/lib/dpkg/arch"), Path("/etc/apt")]
-    paths += [Path("/etc/apt") / name for name in ("sources.list", "sources.list.d", "preferences", "preferences.d")]
-    return [[str(p), p.stat().st_mtime_ns] for p in paths if p.exists()]
 
 
 def unpack_deb(deb: Path, target: Path) -> None:
@@ -229,16 +232,3 @@ def find_deb(package: Package, directory: Path) -> Path:
     raise BedError(
         f"the downloaded {package.name} is not the file that apt's lists describe", "run `sudo apt-get update`"
     )
-
-
-def run(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    try:
-        environment = {**os.environ, "LC_ALL": "C"}
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise BedError(f"{command[0]} is not installed", "the qemu bed needs Debian or a derivative") from error
-
-
-def last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("W:")]
-    return lines[-1].strip() if lines else "no message"

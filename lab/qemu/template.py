@@ -21,7 +21,7 @@ from .binaries import ELF, ModuleTree, build_id, module_info, module_name, read
 from .cache import disk_full, file_hash
 from .errors import AgentTimeout, BedError, InstanceDied
 from .images import DRIVER_MODULES, Ingredients, blank_disk, build_images, stock_path
-from .machine import Machine
+from .machine import Machine, Shape
 
 # A RAM file occupies some 350 MB, and a template is two of them.
 FREE_BYTES_NEEDED = 1 << 30
@@ -164,7 +164,7 @@ def choose_driver(handed_in: list[Path], tree: ModuleTree) -> list[DriverModule]
     return order
 
 
-def build_with_driver(base: Path, driver: list[DriverModule], release: str, target: Path) -> None:
+def build_with_driver(base: Path, driver: list[DriverModule], release: str, shape: Shape, target: Path) -> None:
     """Stage 2: `base` with the driver loaded into its guest, whose kernel is `release`."""
     work = target.parent
     if shutil.disk_usage(work).free < FREE_BYTES_NEEDED:
@@ -173,7 +173,7 @@ def build_with_driver(base: Path, driver: list[DriverModule], release: str, targ
     copy_sparse(base / "ram", target / "ram")
     blank_disk(work / "disk")
     facts = json.loads((base / "facts.json").read_text())
-    machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state")
+    machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state", shape=shape)
     with running(machine, work) as agent:
         check_xen(agent, facts)
         facts["modules"] = {module.name: load_module(agent, module, release) for module in driver}

@@ -31,11 +31,11 @@ EXPECTED = """\
 def bed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> fakes.FakeBed:
     """`displif-cts run` on a fake bed, with a suite of two cases and a monitor."""
     bed = fakes.FakeBed()
-    monkeypatch.setattr(lab_run, "build_carried", lambda progress: Programs(tmp_path))
+    monkeypatch.setattr(lab_run, "build_carried", lambda progress, arch=None: Programs(tmp_path))
     monkeypatch.setattr(lab_run, "load_suite", lambda runner, role: fakes.suite(A, B, monitors=(MONITOR,)))
     monkeypatch.setattr(cli_run, "fetching", nullcontext)
     monkeypatch.setattr(cli_run, "open_bed", lambda prepared, progress: bed)
-    monkeypatch.setattr(cli_run, "build_carried", lambda progress: Programs(tmp_path))
+    monkeypatch.setattr(cli_run, "build_carried", lambda progress, arch=None: Programs(tmp_path))
     monkeypatch.setattr(cli_run, "load_suite", lambda runner, role: fakes.suite(A, B, monitors=(MONITOR,)))
     return bed
 
@@ -216,7 +216,7 @@ from pathlib import Path
 from lab import cli, cli_run, run
 from lab.build import Programs
 from lab.tests import fakes
-run.build_carried = lambda progress: Programs(Path("."))
+run.build_carried = lambda progress, arch=None: Programs(Path("."))
 run.load_suite = lambda runner, role: fakes.suite("frontend.ring.a", "frontend.ring.b")
 cli_run.fetching = nullcontext
 cli_run.open_bed = lambda prepared, progress: {bed}

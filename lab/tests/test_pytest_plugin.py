@@ -23,7 +23,7 @@ def script(case):
     if case == SKIP:
         return [fakes.begin(case), fakes.record("skip", case, reason="no EDID"), fakes.verdict(case, "skip", "no EDID")]
     return fakes.good(case)
-run.build_carried = lambda progress: Programs(Path("."))
+run.build_carried = lambda progress, arch=None: Programs(Path("."))
 run.load_suite = lambda runner, role: fakes.suite("frontend.ring.good", KNOWN, BAD, DEAD, SKIP, monitors=("frontend.monitor.zero",))
 pytest_plugin.open_bed = lambda prepared, progress: fakes.FakeBed(script)
 """

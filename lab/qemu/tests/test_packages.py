@@ -75,7 +75,7 @@ def test_uris():
 def answer(monkeypatch, stdout="", stderr="", status=0):
     calls = []
 
-    def run(command, cwd=None):
+    def run(command, cwd=None, settings=None):
         calls.append(command)
         return subprocess.CompletedProcess(command, status, stdout, stderr)
 

@@ -1,0 +1,74 @@
+"""The other architecture: what its options exclude, its cross build, and (full) the suite in a machine of it."""
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.build import ROOT, build_carried
+from lab.kernel import build_driver, stock_driver_source
+from lab.kernel.source import DRIVER
+from lab.progress import Progress
+from lab.qemu.apt import machines_architecture
+from lab.qemu.binaries import module_info
+from lab.sysroot import wanted_packages
+from lab.suite import load_suite
+
+ARM = "AArch64"
+
+
+def machine_of(file: Path) -> str:
+    told = subprocess.run(["readelf", "-h", file], capture_output=True, text=True, check=True).stdout
+    return next(line.split(":")[1].strip() for line in told.splitlines() if "Machine:" in line)
+
+
+def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["/usr/bin/python3", "-m", "lab.cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("words, meaning", [
+    (("--role", "backend", "--bed", "qemu"), "--arch arm64 is for the frontend's role"),
+    (("--bed", "loopback"), "--arch is for the qemu bed"),
+])
+def test_what_another_architecture_excludes(words: tuple[str, ...], meaning: str) -> None:
+    done = command("run", "--arch", "arm64", *words)
+    assert done.returncode == 2 and meaning in done.stderr
+
+
+def test_what_the_build_needs_here_it_needs_there() -> None:
+    assert {"libxen-dev", "libgtest-dev", "libdrm-dev", "libc6-dev"} <= set(wanted_packages())
+
+
+@pytest.mark.skipif(machines_architecture() != "amd64", reason="a cross compiler is meant")
+def test_the_unmodified_driver_is_cross_built_for_debians_kernel() -> None:
+    (module,) = build_driver(stock_driver_source(arch="arm64") / DRIVER, arch="arm64")
+    assert module_info(module.read_bytes(), module.name).vermagic.split()[0].endswith("-arm64")
+    assert machine_of(module) == ARM
+
+
+@pytest.mark.full
+@pytest.mark.skipif(machines_architecture() != "amd64", reason="a cross compiler is meant")
+def test_the_carried_set_is_cross_built_and_lists_the_same_cases() -> None:
+    here, there = build_carried(Progress(quiet=True)), build_carried(Progress(quiet=True), "arm64")
+    assert {machine_of(program) for program in there.bin.iterdir()} == {ARM}
+    assert load_suite(there.lister, "frontend") == load_suite(here.lister, "frontend")
+
+
+@pytest.mark.full
+@pytest.mark.bed
+def test_a_package_for_arm64_is_for_arm64(tmp_path: Path) -> None:
+    assert command("package", "--arch", "arm64", "--out", str(tmp_path)).returncode == 0
+    (deb,) = tmp_path.glob("*_arm64.deb")
+    subprocess.run(["dpkg-deb", "-x", deb, tmp_path / "tree"], check=True)
+    assert machine_of(tmp_path / "tree/usr/lib/displif-cts/bin/displif-cts-runner") == ARM
+    told = subprocess.run(["dpkg-deb", "--field", deb, "Architecture", "Depends"], capture_output=True, text=True, check=True).stdout
+    assert "Architecture: arm64" in told and "libxenstore4" in told and "libc6" in told
+
+
+@pytest.mark.full
+@pytest.mark.bed
+def test_the_suite_in_a_machine_of_arm64(tmp_path: Path) -> None:
+    done = command("run", "--arch", "arm64", "--case", "frontend.bus.stays-initialising", "--out", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "qemu bed, arm64 pvh guest" in done.stdout
