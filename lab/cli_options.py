@@ -140,6 +140,8 @@ def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unmask", action="append", default=[], metavar="NAME", help="report this known finding; all: every one")
     parser.add_argument("--coverage", action="store_true", help="print the lines that the corpus reaches, and stop")
     parser.add_argument("--seed", type=_natural, default=1, metavar="N", help="for everything random")
+    parser.add_argument("--promote", metavar="NAME", help="triage: what the real guest shows becomes the case frontend.regression.NAME")
+    parser.add_argument("--no-guest", action="store_true", help="triage: not in the real guest")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: a new one under out/)")
 
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -67,13 +68,12 @@ std::vector<std::uint8_t> octets_of(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-bool register_played(const std::string& id, const std::string& title, fuzz::Input input) {
+bool register_played(const std::string& id, const std::string& title,
+                     std::vector<const Requirement*> requirements, fuzz::Input input) {
   auto shared = std::make_shared<const fuzz::Input>(std::move(input));
   return register_case({.id = id,
                         .title = title,
-                        .requirements = of(req::health_peer_alive, req::health_kernel_log_clean,
-                                           req::health_clients_served, req::health_grants_released,
-                                           req::health_event_channels_released),
+                        .requirements = std::move(requirements),
                         .needs = {"dumb-buffers"},
                         .timeout = kLimit},
                        [shared]() -> testing::Test* { return new InputCase(shared); });
@@ -81,8 +81,14 @@ bool register_played(const std::string& id, const std::string& title, fuzz::Inpu
 
 }  // namespace
 
-bool register_input(const std::string& id, const std::string& title, std::string_view text) {
-  return register_played(id, title, fuzz::parse(text));
+bool register_input(const Regression& regression) {
+  try {
+    return register_played(regression.id, regression.title, regression.requirements,
+                           fuzz::parse(regression.text));
+  } catch (const fuzz::InputError& error) {
+    std::fprintf(stderr, "%s: %s\n", regression.id, error.what());
+    std::abort();
+  }
 }
 
 void register_inputs(const std::string& folder) {
@@ -90,6 +96,7 @@ void register_inputs(const std::string& folder) {
     const std::string name = entry.path().stem().string();
     try {
       register_played("frontend.fuzz." + name, "The frontend survives the input " + name + ".",
+                      of(req::health_peer_alive, req::health_kernel_log_clean),
                       fuzz::read_any(octets_of(entry.path())));
     } catch (const fuzz::InputError& error) {
       throw std::runtime_error(fmt::format("{}: {}", entry.path().string(), error.what()));

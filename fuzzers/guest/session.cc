@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 
 #include "fuzzers/input/codec.h"
@@ -15,8 +16,9 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kMostTime{8000};  // that a session lets pass by `time`
-constexpr milliseconds kStill{20};       // without a move: everybody waits for what comes next
-constexpr milliseconds kReaction{400};   // that a change of state may take on a busy machine
+constexpr milliseconds kStill{20};       // between two signs of life
+constexpr int kManyLives = 100;          // for what is certain to come
+constexpr int kLives = 12;               // without a move: everybody waits for what comes next
 constexpr milliseconds kSilence{1000};   // after which the guest is asked whether it lives
 constexpr milliseconds kTurn{2};
 constexpr milliseconds kFinish{9000};            // more than two limits of the driver's own
@@ -45,19 +47,25 @@ Session::Session(const Place& place, const Masks& masks, trace::Recorder& record
       time_left_(kMostTime) {}
 
 void Session::play(const fuzz::Input& input) {
-  bool together = false;
+  std::optional<std::chrono::microseconds> soon;  // the action after the next follows it so soon
   for (const fuzz::Action& action : input) {
     if (programs_.silent()) break;
     recorder_.log("-- " + text_of(action));
     if (action.kind == fuzz::Kind::interleave) {
-      together = true;
-      std::this_thread::sleep_for(kPoint * action.values[fuzz::Interleave::points]);
+      soon = kPoint * action.values[fuzz::Interleave::points];
       continue;
     }
     settle_as_masked(action);
     perform(action);
-    if (!together) settle();
-    together = false;
+    if (soon) {
+      std::this_thread::sleep_for(*soon);
+      soon.reset();
+      continue;
+    }
+    if (action.kind == fuzz::Kind::bus) await_reaction();
+    // An interrupt has been handled before the guest gives a sign of life.
+    if (action.kind == fuzz::Kind::index) programs_.look_for_life();
+    settle();
   }
   finish();
 }
@@ -79,7 +87,6 @@ void Session::perform(const fuzz::Action& action) {
       break;
     default:
       attacker_.perform(action);
-      if (action.kind == fuzz::Kind::bus) await_reaction();
       break;
   }
 }
@@ -139,18 +146,29 @@ bool Session::turn(milliseconds most) {
   return moved;
 }
 
+// Until `done`, or until the guest has had ample time to move and has not. How long that is depends
+// on how busy the machine is, so it is counted in signs of life that the guest gave meanwhile.
+void Session::wait_while_moving(const std::function<bool()>& done, int most) {
+  int lives = 0;
+  auto last = Clock::now();
+  while (!done() && !programs_.silent()) {
+    if (turn(kTurn)) lives = 0;
+    if (lives == 0 || Clock::now() - last >= kStill) {
+      if (lives++ == most) return;
+      if (lives > 1) programs_.look_for_life();
+      last = Clock::now();
+    }
+  }
+}
+
 // Until no program is at a call, or all that are wait for what only the next action brings.
 void Session::settle() {
-  auto last = Clock::now();
-  while (!programs_.idle() && !programs_.silent()) {
-    if (turn(kTurn)) last = Clock::now();
-    // A request in a ring, and nobody to answer it, is worth no more waiting.
-    const bool asked = !serving_ && attacker_.answers_wait();
-    if (asked && Clock::now() - last >= kStill) break;
-    if (Clock::now() - last < kReaction) continue;
-    programs_.look_for_life();
-    break;
-  }
+  wait_while_moving(
+      [&] {
+        // A request in a ring, and nobody to answer it, is worth no more waiting.
+        return programs_.idle() || (!serving_ && attacker_.answers_wait());
+      },
+      kLives);
   turn(milliseconds(0));
 }
 
@@ -184,8 +202,6 @@ void Session::pass(milliseconds time) {
 
 // What the frontend does about a state that we have written, if it is to do anything.
 void Session::await_reaction() {
-  // A frontend whose device is held open stays Reconfiguring until it is let go.
-  if (programs_.any_open()) return;
   const auto own = attacker_.own_state();
   const auto reacted = [&] {
     const auto state = attacker_.frontend_state();
@@ -193,14 +209,19 @@ void Session::await_reaction() {
     if (own == State::connected) return state != State::initialised;
     return state != State::connected && state != State::initialised;
   };
-  const auto limit = Clock::now() + kReaction;
-  while (!reacted() && Clock::now() < limit) turn(kTurn);
+  // What a frontend does in any case, however slow the machine is.
+  const State before = attacker_.frontend_state().value_or(State::initialising);
+  const bool certain = (own == State::init_wait && before != State::connected) ||
+                       (own == State::connected && before == State::initialised) ||
+                       (own == State::closed && before == State::connected);
+  wait_while_moving(reacted, certain ? kManyLives : kLives);
 }
 
 // Politely, so that what is left over is the driver's doing.
 void Session::finish() {
   recorder_.log("-- the session ends");
   serving_ = events_ = true;
+  programs_.look_for_life();  // what was notified last has been handled then
   turn(milliseconds(0));
   attacker_.make_good(!programs_.idle());
   settle_clients();

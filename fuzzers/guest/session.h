@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,7 @@ class Session {
   void connect_first();
   void settle();
   void settle_clients();
+  void wait_while_moving(const std::function<bool()>& done, int most);
   void close_files();
   bool turn(std::chrono::milliseconds most);
   void await_reaction();

@@ -18,6 +18,7 @@ from lab.progress import Progress
 from .builds import Built, build_target
 from .corpus import load
 from .engine import environment
+from .guest_bench import guest_row
 from .sockets import sockets_folder
 from .targets import EMPTY, IN_PROCESS, Target
 
@@ -33,6 +34,7 @@ def command(quick: bool, progress: Progress) -> int:
     for target in IN_PROCESS:
         with tempfile.TemporaryDirectory() as name:
             _row(build_target(target, progress, replay=True), empty, Path(name), QUICK_AT_LEAST if quick else AT_LEAST)
+    guest_row(quick, progress)
     return 0
 
 

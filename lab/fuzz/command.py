@@ -11,7 +11,6 @@ from pathlib import Path
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
-from lab.peer import load_peer
 from lab.progress import Progress
 
 from .aflpp import PRESET, AflFuzzing, need_aflpp
@@ -21,11 +20,11 @@ from .coverage import report
 from .engine import Found, Fuzzing, Settings, Totals
 from .guest_findings import known_in_guest
 from .guest_fuzz import GuestFuzzing, GuestTotals, coverage_bed, input_tool, keep, seeds_in
+from .guest_replay import complaints_of_peer
 from .known import known_findings, mask_of
 from .planted import run_planted
-from .sessions import PEER
 from .targets import TARGETS, Target, find_target
-from .triage import triage
+from .triage import Wish, triage
 
 MAX_JOBS = 64
 LIBFUZZER, AFLPP = "libfuzzer", "aflpp"
@@ -35,7 +34,7 @@ PLANTED_SECONDS = 60.0  # that one planted defect is looked for
 def main(arguments: argparse.Namespace) -> int:
     progress = Progress()
     if arguments.target == "triage":
-        return triage([Path(name) for name in arguments.inputs], progress)
+        return triage([Path(name) for name in arguments.inputs], progress, Wish(not arguments.no_guest, arguments.promote))
     if arguments.target == "list":
         for target in TARGETS:
             print(f"{target.name:<16} {target.what}")
@@ -115,7 +114,7 @@ def _fuzz_in_guest(target: Target, arguments: argparse.Namespace, progress: Prog
     seeds = seeds_in(tool, corpus, must_exist=arguments.corpus is None)
     bed, places = coverage_bed(progress, arguments.driver_source)
     folder = _out_folder(target, arguments.out)
-    complaints = [entry["text"] for entry in load_peer(PEER, "frontend").descriptor.get("known_complaints", [])]
+    complaints = complaints_of_peer()
     runs, seconds = arguments.runs, None if arguments.runs is not None and arguments.time is None else arguments.time or 60.0
     if arguments.coverage:
         runs, seconds = len(seeds), None

@@ -48,12 +48,10 @@ def of_kernel_log(log: str, known_complaints: Sequence[str]) -> Finding | None:
     text = _STAMP.sub("", log)
     text = _BLOCK.sub(lambda match: "" if any(word in match[0] for word in known_complaints) else match[0], text)
     lines = text.splitlines()
-    for kind, pattern in _HEADS:
-        for at, line in enumerate(lines):
-            if pattern.search(line):
-                frames = tuple(_frames(lines[at:]))
-                return Finding(kind, _NUMBERS.sub("", line).strip(), frames)
-    return None
+    found = [Finding(kind, _NUMBERS.sub("", line).strip(), tuple(_frames(lines[at:])))
+             for kind, pattern in _HEADS for at, line in enumerate(lines) if pattern.search(line)]
+    # Damage that strikes elsewhere says less than the warning of the driver's that came with it.
+    return next((each for each in found if each.frames), found[0] if found else None)
 
 
 def _frames(lines: list[str]) -> list[str]:

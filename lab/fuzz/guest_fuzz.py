@@ -14,6 +14,7 @@ from lab.build import build
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.progress import Progress
 from lab.qemu.errors import BedError
+from lab.qemu.instance import Instance
 
 from .builds import INPUT_TOOL
 from .engine import EVERY, Found
@@ -123,18 +124,21 @@ class GuestFuzzing:
         self._errors.append(error)
         self._stopped = True
 
-    def _work_in(self, machine: object) -> None:
+    def _work_in(self, machine: Instance) -> None:
         """Until the machine is not as it was found, or has served long enough."""
         played = 0
         while played < PER_MACHINE and not self._over():
             batch = self._next_batch()
             if not batch:
                 return
-            outcomes = self._bed.play(machine, batch, self._mask)  # type: ignore[arg-type]
             texts = dict(batch)
-            with self._lock:
-                for outcome in outcomes:
+
+            def take(outcome: Outcome) -> None:
+                with self._lock:
                     self._take(outcome, texts[outcome.name])
+
+            outcomes = self._bed.play(machine, batch, self._mask, take)
+            with self._lock:
                 self._waiting += reversed(batch[len(outcomes):])
                 self._taken -= len(batch) - len(outcomes)
             played += len(outcomes)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,9 +110,10 @@ class SessionBed:
                 result[name] = int(str(answer["output"]).strip(), 16) & 0xffffffff
         return result
 
-    def play(self, machine: Instance, inputs: Sequence[tuple[str, str]], mask: str) -> list[Outcome]:
+    def play(self, machine: Instance, inputs: Sequence[tuple[str, str]], mask: str,
+             on_outcome: Callable[[Outcome], None] = lambda _: None) -> list[Outcome]:
         """Plays inputs (name, text) in a machine, until one does not leave it as it was found. What was not played is not
-        among the outcomes."""
+        among the outcomes. `on_outcome` is called with each as it comes."""
         outcomes = [Outcome(name) for name, _ in inputs]
         by_case = {PREFIX + outcome.name: outcome for outcome in outcomes}
 
@@ -127,6 +128,7 @@ class SessionBed:
             outcome.records.append(record)
             if record["t"] == "verdict":
                 outcome.verdict, outcome.reason = record["verdict"], record.get("reason", "")
+                on_outcome(outcome)
 
         try:
             hello = machine.agent.require("hello")
@@ -141,14 +143,17 @@ class SessionBed:
             if status == 2:
                 raise Stop(INFRASTRUCTURE, f"the session does not begin: {machine.stderr.strip()}")
         except InstanceDied as error:
-            self._blame(outcomes, "crash", f"the machine ended: {error.message.splitlines()[0]}", machine.last_words())
+            words = machine.last_words()
+            self._blame(outcomes, "crash", f"the machine ended: {error.message.splitlines()[0]}", words, on_outcome)
         except AgentTimeout as error:
-            self._blame(outcomes, "infra-error", error.message, "")
+            self._blame(outcomes, "infra-error", error.message, "", on_outcome)
         return [outcome for outcome in outcomes if outcome.verdict]
 
     @staticmethod
-    def _blame(outcomes: list[Outcome], verdict: str, reason: str, last_words: str) -> None:
+    def _blame(outcomes: list[Outcome], verdict: str, reason: str, last_words: str,
+               on_outcome: Callable[[Outcome], None]) -> None:
         """The session that was under way when it ended, or the first."""
         open_ones = [outcome for outcome in outcomes if not outcome.verdict]
         if open_ones:
             open_ones[0].verdict, open_ones[0].reason, open_ones[0].last_words = verdict, reason, last_words
+            on_outcome(open_ones[0])

@@ -3,17 +3,24 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from cases.generate_regressions import HEAD
 from lab.errors import USAGE, Stop
+from lab.peer import shown_path
 from lab.progress import Progress
 
 from .builds import Built, build_target
 from .corpus import pack_text, print_input
 from .engine import environment
 from .findings import Finding, parse
-from .sockets import sockets_folder
+from .guest_fuzz import input_tool, run_tool
+from .guest_replay import GuestReplay, Replay, evidence, reason_for_model_only
 from .known import Known, known_findings
+from .promote import promote
+from .sessions import PEER
+from .sockets import sockets_folder
 from .targets import TARGETS, Target
 
 LIMIT = 60  # seconds of one replay
@@ -39,14 +46,14 @@ def replay(built: Built, path: Path, mask: str = "none") -> Finding | None:
     return parse(done.stderr) if done.returncode != 0 else None
 
 
-def minimise(built: Built, lines: list[str], key: str, folder: Path) -> list[str]:
+def minimise(built: Built, lines: list[str], key: str, folder: Path, mask: str = "none") -> list[str]:
     """The fewest actions, in order, that still end in the finding: halves, then quarters, ... of what is left."""
     step = max(1, len(lines) // 2)
     while True:
         at, shorter = 0, False
         while at < len(lines):
             fewer = lines[:at] + lines[at + step:]
-            found = replay(built, _pack(built, fewer, folder))
+            found = replay(built, _pack(built, fewer, folder), mask)
             if found is not None and found.key == key:
                 lines, shorter = fewer, True
             else:
@@ -57,60 +64,150 @@ def minimise(built: Built, lines: list[str], key: str, folder: Path) -> list[str
 
 
 def _pack(built: Built, actions: list[str], folder: Path) -> Path:
-    return pack_text(built, "\n".join(["displif-cts fuzz input 1", *actions, ""]), folder)
+    return pack_text(built, "\n".join([HEAD, *actions, ""]), folder)
 
 
-def _known(built: Built, packed: Path, found: Finding) -> Known | None:
-    """The known finding that this is: the one without whose mask it is found again."""
+def _found(built: Built, packed: Path) -> tuple[Finding | None, Known | None, str]:
+    """What the input finds beside all that is known; else which known finding it is: the one without whose mask something is
+    found. Unmasked together, one that is met by every input would hide the others. With the mask that shows it."""
     known = known_findings(built)
+    found = replay(built, packed, ",".join(known) or "none")
+    if found is not None or not known:
+        return found, None, ",".join(known) or "none"
     for name in known:
-        again = replay(built, packed, ",".join(other for other in known if other != name))
-        if again is not None and again.key == found.key:
-            return known[name]
-    return None
+        mask = ",".join(other for other in known if other != name)
+        found = replay(built, packed, mask)
+        if found is not None:
+            return found, known[name], mask
+    return None, None, "none"
 
 
-def triage(paths: list[Path], progress: Progress) -> int:
+@dataclass(frozen=True)
+class Wish:
+    """What is asked for beside the verdict."""
+
+    guest: bool = True  # replay in the real guest
+    promote: str | None = None  # the name of a new case
+
+
+@dataclass
+class Verdict:
+    """real, model only, or not reproduced; `lines` are the actions that it needs, `guest` what the real guest showed."""
+
+    word: str
+    text: str
+    lines: list[str] = field(default_factory=list)
+    guest: Replay | None = None
+
+
+def triage(paths: list[Path], progress: Progress, wish: Wish = Wish()) -> int:
     if not paths:
         raise Stop(USAGE, "fuzz triage needs inputs", "e.g. out/fuzz-*/findings/*/input")
-    status = 0
+    if wish.promote is not None and (len(paths) > 1 or not wish.guest):
+        raise Stop(USAGE, "--promote takes one input, which the real guest must show")
     for path in paths:
         if not path.is_file():
             raise Stop(USAGE, f"{path} is no file")
-        status = max(status, _one(path, progress))
-    return status
+    replays = GuestReplay(progress)
+    try:
+        verdicts = [_one(path, progress, replays, wish) for path in paths]
+        if wish.promote is not None:
+            _promote(wish.promote, verdicts[0], replays)
+    finally:
+        replays.close()
+    return 0 if all(verdict.word == "not reproduced" for verdict in verdicts) else 1
 
 
-def _one(path: Path, progress: Progress) -> int:
+def _promote(name: str, verdict: Verdict, replays: GuestReplay) -> None:
+    if verdict.guest is None or verdict.guest.finding is None:
+        raise Stop(USAGE, f"--promote: the real guest does not show it, so that a case would prove nothing ({verdict.word})")
+    path = promote(name, verdict.guest.finding, verdict.lines, f"{PEER} {replays.peer_version}")
+    print(f"promoted  frontend.regression.{name}: {shown_path(path)}")
+    print(f"          judge it: ./displif-cts run --case frontend.regression.{name}; what it then asks for: "
+          "./displif-cts expectations update, ./displif-cts certify --make-list")
+
+
+def _one(path: Path, progress: Progress, replays: GuestReplay, wish: Wish) -> Verdict:
     target = _target_of(path)
+    print(f"input     {path}")
+    verdict = _in_guest(path, progress, replays) if target.guest else _in_process(path, target, progress, replays, wish)
+    print(f"verdict   {verdict.word}: {verdict.text}")
+    return verdict
+
+
+def _in_process(path: Path, target: Target, progress: Progress, replays: GuestReplay, wish: Wish) -> Verdict:
     built = build_target(target, progress)
     text = print_input(built, path) if target.typed else ""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         packed = pack_text(built, text, folder) if target.typed else path.resolve()
-        found = replay(built, packed)
-        print(f"input     {path}")
+        found, known, mask = _found(built, packed)
         if found is None:
-            print("verdict   not reproduced: the input ends without a finding, with nothing masked")
-            return 0
-        known = _known(built, packed, found)
-        print(f"finding   {found.key}: {found.title()}")
-        for function, place in list(zip(found.frames, found.places))[:6]:
-            print(f"          {function} {place}")
+            return Verdict("not reproduced", "the input ends without a finding, whatever is unmasked")
+        _tell(found)
         if known is not None:
             print(f"known     {known.name}: {known.what}; masked in ordinary runs")
-        if target.typed:
-            lines = [line for line in text.splitlines()[1:] if line]
-            lines = minimise(built, lines, found.key, folder)
-            print(f"needs     {len(lines)} actions:")
-            for line in lines:
-                print(f"          {line}")
+        whole = [line for line in text.splitlines()[1:] if line]
+        lines = minimise(built, whole, found.key, folder, mask) if target.typed else []
+        _tell_actions(lines)
+    if target.driver and wish.guest:
+        return _confirm(found, known, whole, lines, replays)
+    if target.driver:
+        seen = f" (the case {known.seen} shows it there)" if known is not None and known.seen else ""
+        return Verdict("model only", f"not replayed in the real guest{seen}", lines)
+    if found.broken_requirement:
+        return Verdict("real", f"the backend breaks {found.kind}, in process", lines)
+    return Verdict("real", "the code under test is the one that ships, in process", lines)
+
+
+def _confirm(found: Finding, known: Known | None, whole: list[str], lines: list[str], replays: GuestReplay) -> Verdict:
+    """What the model found, in the real guest: the minimised input, and when that shows nothing, the whole one."""
+    sessions = 0
+    for actions in (lines, whole):
+        seen = replays.play("\n".join([HEAD, *actions, ""]))
+        sessions += seen.sessions
+        if seen.finding is not None:
+            _tell_guest(seen)
+            case = f"; the case {known.seen} shows it, too" if known is not None and known.seen else ""
+            return Verdict("real", f"reproduced in the guest, in session {sessions}: {seen.finding.title()}{case}", actions, seen)
+        if actions == whole:
+            break
     if known is not None and known.seen:
-        print(f"verdict   real: the case {known.seen} shows it in the real guest")
-    elif target.driver:
-        print("verdict   model only: seen on the shim in user space; nothing has shown it in the real guest")
-    elif found.broken_requirement:
-        print(f"verdict   real: the backend breaks {found.kind}, in process")
-    else:
-        print("verdict   real: the code under test is the one that ships, in process")
-    return 1
+        return Verdict("real", f"the case {known.seen} shows it in the guest; these actions did not, in {sessions} sessions", lines)
+    reason = reason_for_model_only(found, lines, sessions)
+    if reason:
+        return Verdict("model only", reason, lines)
+    return Verdict("not reproduced", f"the model shows it, {sessions} sessions in the guest do not, and nothing is known that explains it", lines)
+
+
+def _in_guest(path: Path, progress: Progress, replays: GuestReplay) -> Verdict:
+    """Found there: minimised there, too."""
+    text = run_tool(input_tool(progress), "print", path)
+    lines = [line for line in text.splitlines()[1:] if line]
+    seen = replays.play(text)
+    if seen.finding is None:
+        return Verdict("not reproduced", f"{seen.sessions} sessions in the guest end without a finding", lines)
+    _tell(seen.finding)
+    lines = replays.minimise(lines, seen.finding.key)
+    _tell_actions(lines)
+    _tell_guest(seen)
+    return Verdict("real", f"reproduced in the guest, in session {seen.sessions}: {seen.finding.title()}", lines, seen)
+
+
+def _tell(found: Finding) -> None:
+    print(f"finding   {found.key}: {found.title()}")
+    for function, place in list(zip(found.frames, found.places))[:6]:
+        print(f"          {function} {place}")
+
+
+def _tell_actions(lines: list[str]) -> None:
+    if lines:
+        print(f"needs     {len(lines)} actions:")
+    for line in lines:
+        print(f"          {line}")
+
+
+def _tell_guest(seen: Replay) -> None:
+    print(f"in guest  {seen.outcome.verdict}, in session {seen.sessions}:")
+    for line in evidence(seen):
+        print(f"          {line}")

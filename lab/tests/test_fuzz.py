@@ -13,8 +13,10 @@ import yaml
 from lab.build import ROOT
 from lab.errors import Stop
 from lab.fuzz import aflpp, bench, builds, engine, findings, planted
-from lab.fuzz.known import mask_of
+from lab.fuzz.corpus import pack_text
+from lab.fuzz.known import known_findings, mask_of
 from lab.fuzz.targets import EMPTY, IN_PROCESS, TARGETS, Target, find_target
+from lab.fuzz.triage import replay
 from lab.kernel import stock_driver_source
 from lab.progress import Progress
 
@@ -233,11 +235,23 @@ def test_known_findings_are_found_when_they_are_not_masked(built: builds.Built, 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "finding   heap-use-after-free-" in done.stdout
     (found,) = (out / "findings").glob("heap-use-after-free-*/input")
-    done = fuzz("triage", found)
+    done = fuzz("triage", found, "--no-guest")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "needs     6 actions:" in done.stdout  # of seven
     assert "known     removed-while-held: " in done.stdout
-    assert "verdict   model only: " in done.stdout
+    assert "verdict   model only: not replayed in the real guest" in done.stdout
+
+
+@pytest.mark.parametrize("path", [path for path in sorted((ROOT / "fuzzers" / "known" / "linux-frontend").glob("*.txt"))
+                                  if not path.stem.endswith("-index-far")],  # minutes: as many loops
+                         ids=lambda path: path.stem)
+def test_a_known_finding_has_an_input_that_shows_it(built: builds.Built, path: Path, tmp_path: Path) -> None:
+    packed = pack_text(built, path.read_text(encoding="utf-8"), tmp_path)
+    known = known_findings(built)
+    assert path.stem in known
+    others = ",".join(name for name in known if name != path.stem)
+    assert replay(built, packed, others) is not None
+    assert replay(built, packed, ",".join(known)) is None
 
 
 def test_a_broken_requirement_is_one_finding_however_it_is_broken() -> None:

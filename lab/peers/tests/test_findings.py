@@ -54,9 +54,10 @@ def test_every_page_is_in_the_table_and_referred_to() -> None:
 
 
 def test_every_reproducer_is_a_case_of_the_sources() -> None:
-    """Its id, or what the ids of a list of cases begin with, stands in the case's source."""
+    """Its id, or what the ids of a list of cases begin with, stands in the case's source; or a text of regressions is it."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cases").glob("*/*.cc"))
     literals = set(re.findall(r'"((?:frontend|backend)\.[a-z0-9.-]*)', sources))
+    literals |= {f"frontend.regression.{path.stem}" for path in (ROOT / "cases" / "frontend" / "regressions").glob("*.txt")}
     named = {case for page in PAGES for case in re.findall(r"--case ([a-z0-9.-]+)", page.read_text(encoding="utf-8"))}
     assert [case for case in sorted(named)
             if not any(case == text or (text.endswith((".", "-")) and case.startswith(text)) for text in literals)] == []
