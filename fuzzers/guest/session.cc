@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 #include <thread>
 
 #include "fuzzers/input/codec.h"
@@ -47,19 +46,21 @@ Session::Session(const Place& place, const Masks& masks, trace::Recorder& record
       time_left_(kMostTime) {}
 
 void Session::play(const fuzz::Input& input) {
-  std::optional<std::chrono::microseconds> soon;  // the action after the next follows it so soon
+  bool interleaved = false;
+  std::chrono::microseconds soon{};  // that the action after an interleaved one follows it
   for (const fuzz::Action& action : input) {
     if (programs_.silent()) break;
     recorder_.log("-- " + text_of(action));
     if (action.kind == fuzz::Kind::interleave) {
+      interleaved = true;
       soon = kPoint * action.values[fuzz::Interleave::points];
       continue;
     }
     settle_as_masked(action);
     perform(action);
-    if (soon) {
-      std::this_thread::sleep_for(*soon);
-      soon.reset();
+    if (interleaved) {
+      interleaved = false;
+      std::this_thread::sleep_for(soon);
       continue;
     }
     if (action.kind == fuzz::Kind::bus) await_reaction();
