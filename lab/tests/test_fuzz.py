@@ -161,11 +161,11 @@ def test_aflpp_fuzzes_in_a_folder_that_others_share(built: builds.Built, tmp_pat
     words = ("linux-frontend", "--engine", "aflpp", "--runs", "400", "--sync", sync)
     (tmp_path / "empty").mkdir()
     done = fuzz(*words, "--corpus", tmp_path / "empty", "--out", tmp_path / "one")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "NO FINDINGS: " in done.stdout and re.search(r"^kept      [1-9]\d* inputs", done.stdout, re.MULTILINE)
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # what it finds is another matter: AFL++ goes by the clock, too
+    assert "FINDINGS: " in done.stdout and re.search(r"^kept      [1-9]\d* inputs", done.stdout, re.MULTILINE)
     (first,) = sync.iterdir()
     done = fuzz(*words, "--corpus", tmp_path / "none", "--out", tmp_path / "two")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr
     second = next(path for path in sync.iterdir() if path != first)
     assert int(aflpp.stats_of(second)["corpus_imported"]) > 0
 
