@@ -1,8 +1,10 @@
 // The machine as its host sees it: several domains in this process, by the C ABI, and the oracle.
 #include "harness/loopback/host.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -25,6 +27,10 @@
 #include "harness/xen/event_channels.h"
 #include "harness/xen/grants.h"
 #include "harness/xen/store.h"
+
+extern "C" {
+#include <xenevtchn.h>
+}
 
 namespace displif_cts::loopback {
 namespace {
@@ -394,6 +400,46 @@ TEST_F(HostTest, no_event_is_lost_between_threads) {
     seen = produced.load();
   }
   producer.join();
+}
+
+// Linux's /dev/xen/evtchn never is readable without one, and a blocking read would wait for the
+// next.
+TEST_F(HostTest, readable_descriptor_has_an_event) {
+  xen::EventChannels zero = channels(kZero);
+  xenevtchn_handle* const guest = [] {
+    const ThreadDomain in(kGuest);
+    return xenevtchn_open(nullptr, 0);
+  }();
+  ASSERT_NE(guest, nullptr);
+  ASSERT_EQ(fcntl(xenevtchn_fd(guest), F_SETFL, O_NONBLOCK), 0);
+  std::vector<xen::BoundPort> sending;
+  for (int i = 0; i < 2; ++i) {
+    const int port = xenevtchn_bind_unbound_port(guest, raw(kZero));
+    ASSERT_GE(port, 0);
+    sending.push_back(zero.bind_interdomain(kGuest, static_cast<xen::Port>(port)));
+  }
+  constexpr std::uint32_t kRounds = 5000;
+  std::atomic<std::uint32_t> taken = 0;
+  std::atomic<bool> stop = false;
+  std::thread sender([&] {
+    for (std::uint32_t round = 0; round < kRounds && !stop; ++round) {
+      for (const auto& port : sending) port.notify();
+      while (taken.load() < 2 * (round + 1) && !stop) std::this_thread::yield();
+    }
+  });
+  while (taken < 2 * kRounds) {
+    pollfd item{xenevtchn_fd(guest), POLLIN, 0};
+    const bool readable = poll(&item, 1, 10'000) == 1;
+    const int port = readable ? xenevtchn_pending(guest) : -1;
+    EXPECT_GE(port, 0) << (readable ? "readable without an event after " : "lost after ") << taken;
+    if (port < 0) break;
+    xenevtchn_unmask(guest, static_cast<evtchn_port_t>(port));
+    ++taken;
+  }
+  stop = true;
+  sender.join();
+  sending.clear();
+  xenevtchn_close(guest);
 }
 
 }  // namespace
