@@ -57,7 +57,7 @@ def add_bed_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_execution_options(parser: argparse.ArgumentParser) -> None:
     """How the cases run, whatever the peer."""
-    parser.add_argument("--jobs", type=_positive, default=default_jobs(), metavar="N", help="machines at once (default: cores + 1)")
+    parser.add_argument("--jobs", type=_positive, default=None, metavar="N", help="machines at once (default: cores + 1; for a frontend on qemu cores + 2)")
     parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="each case N times")
     parser.add_argument("--again", type=int, choices=range(0, 11), default=2, metavar="N",
                         help="a case that fails unexpectedly runs N times more, alone in a fresh machine (default: 2)")
@@ -178,26 +178,26 @@ def bed_options(arguments: argparse.Namespace) -> RunOptions:
 
 def gate_options(arguments: argparse.Namespace) -> RunOptions:
     """What both sides have in common."""
-    _check_jobs(arguments.jobs)
-    return RunOptions(peer=arguments.peer, selection=_selection(arguments), jobs=arguments.jobs, repeat=arguments.repeat,
-                      again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
+    return RunOptions(peer=arguments.peer, selection=_selection(arguments), jobs=_jobs(arguments.jobs, "frontend", "qemu"),
+                      repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
                       out=arguments.out)
 
 
-def _check_jobs(jobs: int) -> None:
-    if jobs > MAX_JOBS:
-        raise Stop(USAGE, f"--jobs {jobs}: at most {MAX_JOBS}")
+def _jobs(asked: int | None, role: str, bed: str) -> int:
+    if asked is not None and asked > MAX_JOBS:
+        raise Stop(USAGE, f"--jobs {asked}: at most {MAX_JOBS}")
+    return asked or default_jobs(role, bed)
 
 
 def run_options(arguments: argparse.Namespace) -> RunOptions:
-    _check_jobs(arguments.jobs)
     role, bed = arguments.role, _bed_of(arguments.role, arguments.bed)
+    jobs = _jobs(arguments.jobs, role, bed)
     if arguments.peer_command is not None and bed == "qemu" and role == "frontend":
         raise Stop(USAGE, "--peer-command is for --role backend, and for the loopback bed")
     peer = _peer_of(role, bed, arguments.peer, arguments.peer_command)
     return RunOptions(
         role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),
-        jobs=arguments.jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed, expectations=arguments.expectations,
-        out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
+        jobs=jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed,
+        expectations=arguments.expectations, out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools,
         driver_domain=arguments.driver_domain, paranoid=arguments.paranoid, processors=arguments.processors, arch=arguments.arch)
