@@ -114,14 +114,6 @@ bool EventMemory::take(PortWord& word) {
   const auto limit = std::chrono::steady_clock::now() + kLongest;
   while ((word.state.load() & kWaking) != 0 && std::chrono::steady_clock::now() < limit)
     std::this_thread::yield();
-  return take_woken(word);
-}
-
-bool EventMemory::one_queued(const PortWord& word) {
-  return (word.state.load() & kQueued) == kOneQueued;
-}
-
-bool EventMemory::take_woken(PortWord& word) {
   word.state.fetch_and(~kWaking);
   std::uint64_t state = word.state.load();
   do {

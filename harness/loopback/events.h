@@ -71,9 +71,6 @@ class EventMemory {
   // it: a wake-up that came later would make a descriptor readable that has no event, which Linux's
   // never is.
   static bool take(PortWord& word);
-  static bool one_queued(const PortWord& word);
-  // As take(), for an event whose reader has the wake-up already.
-  static bool take_woken(PortWord& word);
   // Returns true when an event was pending and is queued now, so that its reader must be woken.
   bool unmask(PortWord& word) const;
 

@@ -57,21 +57,6 @@ TEST_F(EventsTest, unmask_before_the_take_lets_a_second_event_queue) {
   EXPECT_FALSE(EventMemory::take(ours()));
 }
 
-TEST_F(EventsTest, event_whose_wake_up_has_come_is_taken_without_its_sender) {
-  EXPECT_FALSE(EventMemory::one_queued(ours()));
-  events_.notify(1, 5);  // and the sender does not run on to woken()
-  EXPECT_TRUE(EventMemory::one_queued(ours()));
-  EXPECT_TRUE(EventMemory::take_woken(ours()));
-  EXPECT_FALSE(EventMemory::queued(ours()));
-  EXPECT_FALSE(EventMemory::take_woken(ours()));
-  events_.woken(1, 5);
-  events_.unmask(ours());
-  notify();
-  events_.unmask(ours());
-  notify();
-  EXPECT_FALSE(EventMemory::one_queued(ours()));  // there are two
-}
-
 TEST_F(EventsTest, port_that_leads_nowhere_drops_the_event) {
   EXPECT_EQ(events_.notify(2, 2), 0U);
   EventMemory::set_peer(events_.at(2, 2), {.link = Link::unbound});

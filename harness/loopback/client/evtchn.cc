@@ -67,9 +67,6 @@ struct xenevtchn_handle final : loopback::client::Listed {
   std::map<std::uint32_t, Port> ports;
   // Events that lay unread when their port was unbound: the kernel's queue keeps them, too.
   std::deque<std::uint32_t> stale;
-  // The descriptor may hold signals that are no queued event's: our own, or of events taken
-  // already.
-  bool leftover = false;
 
  private:
   loopback::PortWord& word(std::uint32_t port) const {
@@ -81,10 +78,8 @@ struct xenevtchn_handle final : loopback::client::Listed {
     bool more = false;
   };
   Queued look() const;
-  std::uint64_t drain();
-  void signal();
+  void drain();
   bool settle();
-  bool take_woken(std::uint32_t port);
 };
 
 int xenevtchn_handle::bind(Call call, std::array<std::uint32_t, 6> args) {
@@ -107,7 +102,6 @@ int xenevtchn_handle::unbind(std::uint32_t port) {
   }
   while (EventMemory::take(word(port))) stale.push_back(port);
   ports.erase(found);
-  leftover = true;
   return result(link->call(Call::unbind, {port}));
 }
 
@@ -152,35 +146,13 @@ xenevtchn_handle::Queued xenevtchn_handle::look() const {
   return queued;
 }
 
-// Makes the descriptor unreadable; never waits. Returns how many signals there were.
-std::uint64_t xenevtchn_handle::drain() {
-  std::uint64_t count = 0;
+// Makes the descriptor unreadable; never waits.
+void xenevtchn_handle::drain() {
+  std::uint64_t count;
   const iovec part{&count, sizeof count};
-  if (preadv2(wake.get(), &part, 1, -1, RWF_NOWAIT) >= 0) return count;
-  if (errno == EAGAIN) return 0;
+  if (preadv2(wake.get(), &part, 1, -1, RWF_NOWAIT) >= 0 || errno == EAGAIN) return;
   pollfd item{wake.get(), POLLIN, 0};
   if (poll(&item, 1, 0) == 1) (void)!::read(wake.get(), &count, sizeof count);
-  return count;
-}
-
-void xenevtchn_handle::signal() {
-  eventfd_write(wake.get(), 1);
-  leftover = true;
-}
-
-// Takes the event of a port when it is the only one that is queued and its wake-up has come. Its
-// sender need not have run since: a reader that waits for that costs two switches of processes.
-bool xenevtchn_handle::take_woken(std::uint32_t port) {
-  if (leftover || !EventMemory::one_queued(word(port))) return false;
-  if (drain() == 0) return false;
-  // Nothing is left over, so the signal is of an event that is queued.
-  const Queued now = look();
-  if (now.first == port && !now.more && EventMemory::one_queued(word(port)) &&
-      EventMemory::take_woken(word(port))) {
-    return true;  // what has been queued since has its own signal still to come
-  }
-  signal();
-  return false;
 }
 
 int xenevtchn_handle::pending() {
@@ -191,16 +163,11 @@ int xenevtchn_handle::pending() {
       if (!stale.empty()) {
         const std::uint32_t port = stale.front();
         stale.pop_front();
-        leftover = true;
         if (stale.empty() && !look().first) settle();
         return static_cast<int>(port);
       }
       const Queued queued = look();
-      if (queued.first && !queued.more && take_woken(*queued.first)) {
-        return static_cast<int>(*queued.first);
-      }
       if (queued.first && EventMemory::take(word(*queued.first))) {
-        leftover = true;
         if (!queued.more) settle();
         return static_cast<int>(*queued.first);
       }
@@ -219,12 +186,9 @@ int xenevtchn_handle::pending() {
 // draining has had its signal drained. Returns whether there are any.
 bool xenevtchn_handle::settle() {
   drain();
-  if (look().first) {
-    signal();
-    return true;
-  }
-  leftover = false;
-  return false;
+  if (!look().first) return false;
+  eventfd_write(wake.get(), 1);
+  return true;
 }
 
 int xenevtchn_handle::unmask(std::uint32_t port) {
