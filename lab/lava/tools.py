@@ -11,10 +11,22 @@ from pathlib import Path
 from typing import Callable, Sequence
 
 from lab.qemu.cache import Cache
+from lab.qemu.errors import BedError
 from lab.qemu.packages import PackageStore
 
 PACKAGES = ("lava-common", "lava-dispatcher", "lava-dispatcher-host")
 _LIBRARIES = Path("usr/lib/python3/dist-packages")
+
+
+def as_root() -> list[str]:
+    """What a program is started with that insists on root, as lava-run does: nothing for root, else a user namespace in
+    which the user is root, without root's rights. Raises BedError where the kernel allows none (in a chroot, for one)."""
+    if os.geteuid() == 0:
+        return []
+    wrapper = ["unshare", "--map-root-user", "--"]
+    if subprocess.run([*wrapper, "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode != 0:
+        raise BedError("lava-run insists on root, and no user namespace can be had here", "run it as root")
+    return wrapper
 
 
 @dataclass(frozen=True)
@@ -34,9 +46,9 @@ class LavaTools:
         return "" if done.returncode == 0 else done.stdout.strip() or "lava-schema failed without a word"
 
     def run(self, job: Path, device: Path, dispatcher: Path, work: Path, log: Path, on_line: Callable[[str], None] = lambda _: None) -> int:
-        """`lava-run`; its log (a YAML map on each line) goes to `log`, too. Returns its exit status."""
+        """`lava-run`; its log (a YAML map on each line) goes to `log`, too. Returns its exit status. Raises BedError."""
         program = self.trees["lava-dispatcher"] / "usr/bin/lava-run"
-        argv: Sequence[str | Path] = [sys.executable, program, "--job-id", "1", "--output-dir", work, "--device", device, "--dispatcher", dispatcher, job]
+        argv: Sequence[str | Path] = [*as_root(), sys.executable, program, "--job-id", "1", "--output-dir", work, "--device", device, "--dispatcher", dispatcher, job]
         with open(log, "w", encoding="utf-8") as kept, subprocess.Popen(
                 argv, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                 errors="replace", start_new_session=True) as child:

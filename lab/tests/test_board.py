@@ -24,7 +24,7 @@ from pathlib import Path
 from lab import run
 from lab.build import Programs
 from lab.tests import fakes
-run.build_carried = lambda progress: Programs(Path("."))
+run.build_carried = lambda progress, arch=None: Programs(Path("."))
 run.load_suite = lambda runner, role: fakes.suite({GOOD!r}, {BAD!r}, monitors=("frontend.monitor.zero",))
 """
 
@@ -96,7 +96,8 @@ def test_a_shard_of_a_board(outer: pytest.Pytester) -> None:
     assert (Path(outer.path) / "asked").read_text() == f"--case {GOOD}\n"
 
 
-@pytest.mark.parametrize("text", [console(fakes.good(GOOD), whole=False), console(fakes.good(GOOD), whole=False, end=False), "no Xen here\n"])
+@pytest.mark.parametrize("text", [console(fakes.good(GOOD), whole=False), console(fakes.good(GOOD), whole=False, end=False), "no Xen here\n"],
+                         ids=("damaged", "damaged-and-cut", "another-console"))
 def test_a_stream_that_does_not_come_whole_proves_nothing(outer: pytest.Pytester, text: str) -> None:
     result = items(outer, descriptor(Path(outer.path), text))
     result.assert_outcomes(failed=3)

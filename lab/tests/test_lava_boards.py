@@ -15,11 +15,16 @@ from lab.lava import images, job, lint, results, tools
 from lab.lava.job import JobOptions
 from lab.progress import Progress
 from lab.qemu.cache import Cache
+from lab.qemu.errors import BedError
 from reports.tests import streams as s
 
 
 @pytest.fixture(scope="module")
 def lava() -> tools.LavaTools:
+    try:
+        tools.as_root()
+    except BedError as error:
+        pytest.skip(error.message)
     return tools.obtain(Cache(None), lambda *_: None)
 
 
