@@ -36,6 +36,15 @@ class NeighbourDevice {
     return tools_.await_state(paths_.frontend + "/state", {state}, false, deadline).reached;
   }
 
+  // Whether the backend has taken notice of the device. One that is asked to let go before that
+  // may write its first state over the request, which says nothing about a guest's death.
+  bool await_backend(Deadline deadline) {
+    return tools_
+        .await_state(paths_.backend + "/state",
+                     {State::init_wait, State::initialised, State::connected}, false, deadline)
+        .reached;
+  }
+
   // Whether the backend closed in time; the nodes are gone then in any case.
   bool remove(bus::RemoveOrder order, Deadline deadline) {
     if (removed_) return true;
@@ -139,7 +148,7 @@ BACKEND_CASES(Destroyed, Death, deaths()) {
   const auto ports_before = backend_ports();
   NeighbourDevice device(backend_domain(), param.be_alloc);
   Neighbour neighbour(0, param.arguments);
-  const bool there = device.await_frontend(param.state, soon()) &&
+  const bool there = device.await_backend(soon()) && device.await_frontend(param.state, soon()) &&
                      (param.trace.empty() || neighbour.await_trace(param.trace, soon()));
   require(check_timed(req::backend_guests_kept_apart, there, {"a second guest gets as far as any"},
                       "it does not"));
