@@ -20,7 +20,7 @@ import yaml
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, Stop
 
-from .mechanical import OPERATORS, MechanicalMutant, Operator, choose
+from .mechanical import OPERATORS, MechanicalMutant, Operator, choose, changes_of
 from .patches import MutantError
 
 # By role: the program that plays the peer, and the files that make it one.
@@ -66,13 +66,7 @@ def sites_of(place: Path, text: str, operators: Sequence[Operator] = CPP_OPERATO
             function = head[1]
         if not function or SKIPPED_FUNCTIONS.search(function) or not line.startswith("  ") or SKIPPED.search(line) or number in left_out:
             continue
-        for operator in operators:
-            match = operator.pattern.search(line)
-            if match is None:
-                continue
-            after = line[: match.start()] + operator.change(match) + line[match.end() :]
-            if after != line:
-                yield MechanicalMutant(place, number, operator.name, line, after, function)
+        yield from changes_of(place, number, line, function, operators)
 
 
 def lines_of_faults(lines: Sequence[str]) -> set[int]:

@@ -73,13 +73,18 @@ def _sites_of(place: Path, text: str) -> Iterator[MechanicalMutant]:
         for offset, line in enumerate(body.split("\n")):
             if SKIPPED.search(line):
                 continue
-            for operator in OPERATORS:
-                match = operator.pattern.search(line)
-                if match is None:
-                    continue
-                after = line[: match.start()] + operator.change(match) + line[match.end() :]
-                if after != line:
-                    yield MechanicalMutant(place, first + offset, operator.name, line, after, function)
+            yield from changes_of(place, first + offset, line, function, OPERATORS)
+
+
+def changes_of(place: Path, number: int, line: str, function: str, operators: Sequence[Operator]) -> Iterator[MechanicalMutant]:
+    """What each operator makes of a line, where it makes anything of it."""
+    for operator in operators:
+        match = operator.pattern.search(line)
+        if match is None:
+            continue
+        after = line[: match.start()] + operator.change(match) + line[match.end() :]
+        if after != line:
+            yield MechanicalMutant(place, number, operator.name, line, after, function)
 
 
 def sample(source: Path, count: int, seed: int) -> list[MechanicalMutant]:
