@@ -10,6 +10,7 @@ from typing import Any, Iterable, Sequence
 import yaml
 
 from reports import view
+from reports.expectations import Expectation
 from reports.judge import Judged, requirement_states
 from reports.statuses import statuses
 
@@ -64,6 +65,7 @@ def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver]) ->
     objections = [f"the stream: {text}" for text in judged.trouble]
     table, cases = statuses(), {}
     waived = {waiver.case: waiver for waiver in waivers}
+    unseen = {}
     worst: dict[str, str | None] = {}
     for result in judged.results:
         verdict = None if result.outcome == "missing" and result.verdict == "skip" else result.verdict
@@ -78,8 +80,14 @@ def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver]) ->
             objections.append(f"{case}: {'no verdict' if verdict is None else verdict}")
         elif treatment == "waivable" and (case not in waived or waived[case].verdict != verdict):
             objections.append(f"{case}: {verdict}, and no waiver covers it")
-    objections.extend(f"waiver for {case}: " + ("it is not on the list" if case not in cases else f"it is now {cases[case]}")
-                      for case, waiver in waived.items() if cases.get(case) != waiver.verdict)
+    for case, waiver in waived.items():
+        if cases.get(case) == waiver.verdict:
+            continue
+        chance = _by_chance(judged, waiver)
+        if chance is not None and table.certify.get(cases.get(case, "")) == "accepted":
+            unseen[case] = {"verdict": waiver.verdict, "rate": chance.flaky_rate, "expectation": chance.where}
+        else:
+            objections.append(f"waiver for {case}: " + ("it is not on the list" if case not in cases else f"it is now {cases[case]}"))
     version = judged.run.run.get("suite_version") or {}
     if not version.get("clean"):
         objections.append("the suite was not in a clean state: what judged cannot be had again")
@@ -94,8 +102,15 @@ def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver]) ->
         "levels": _levels(judged),
         "skipped": {case: next(r.reason for r in judged.results if r.id == case) for case, verdict in cases.items() if verdict == "skip"},
         "waivers": [asdict(waiver) for waiver in waivers],
+        **({"not seen": unseen} if unseen else {}),
         "objections": objections,
     }
+
+
+def _by_chance(judged: Judged, waiver: Waiver) -> Expectation | None:
+    """The expectation that records how often a waived deviation shows: one that does not show each time needs its waiver all the same."""
+    return next((entry for entry in judged.entries if entry.flaky_rate and entry.covers(waiver.case) and entry.verdict == waiver.verdict
+                 and not entry.expired(judged.date)), None)
 
 
 def _levels(judged: Judged) -> dict[str, dict[str, Any]]:
@@ -123,6 +138,8 @@ def text(statement: dict[str, Any]) -> str:
     for level, row in statement["levels"].items():
         lines.append(f"{level:<9} {row['kept']} kept, {len(row['not kept'])} not kept, {len(row['not looked at'])} not looked at")
     lines.extend(f"waived    {waiver['case']} ({waiver['verdict']}): {waiver['reason']} [{waiver['reference']}]" for waiver in statement["waivers"])
+    lines.extend(f"not seen  {case} ({chance['verdict']}): it shows by chance, in {chance['rate']:.0%} of runs as {chance['expectation']} records, and did not in this run"
+                 for case, chance in statement.get("not seen", {}).items())
     lines.extend(f"skipped   {case}: {reason}" for case, reason in statement["skipped"].items())
     lines.extend(f"against   {objection}" for objection in statement["objections"])
     return "\n".join(lines) + "\n"

@@ -148,6 +148,56 @@ def test_what_stands_against_conformance(tmp_path: Path, waivers: list[Waiver], 
     assert verified(data) == []  # it verifies: it says so itself
 
 
+CHANCE = [*WAIVERS, Waiver(s.GOOD, "crash", "a race", "issue 9")]
+
+
+def chance(**changes: Any) -> s.Records:
+    return [s.expectation(s.GOOD) | {"verdict": "crash", "flaky_rate": 0.25, **changes}]
+
+
+def test_a_waived_deviation_that_shows_by_chance_may_not_show(tmp_path: Path) -> None:
+    data, said = made(run_of(tmp_path, expectations=chance()), CHANCE)
+    assert said["result"] == "conformant with waivers" and said["objections"] == []
+    assert said["not seen"] == {s.GOOD: {"verdict": "crash", "rate": 0.25, "expectation": "lab/peers/x.yaml:3"}}
+    assert verified(data) == []
+    members, _ = members_of(data)
+    assert f"not seen  {s.GOOD} (crash): it shows by chance, in 25% of runs as lab/peers/x.yaml:3 records, and did not" in members["statement.txt"].decode()
+
+
+def test_a_waived_deviation_that_shows_by_chance_needs_its_waiver_when_it_shows(tmp_path: Path) -> None:
+    crashed = [s.begin(s.GOOD), s.rec("health", s.GOOD, state="crashed", reason="the guest's kernel panicked", own_gap_ms=1, peer_gap_ms=1, tolerance_ms=1000),
+               s.verdict(s.GOOD, "crash", "the guest's kernel panicked")]
+    records = [*crashed, *s.bad(), *s.warned(), *s.skipped(), *s.monitored()]
+    judged = run_of(tmp_path, records, expectations=chance())
+    data, said = made(judged, CHANCE)
+    assert said["result"] == "conformant with waivers" and "not seen" not in said and verified(data) == []
+    data, said = made(judged, WAIVERS)
+    assert f"{s.GOOD}: crash, and no waiver covers it" in said["objections"] and verified(data) == []
+
+
+@pytest.mark.parametrize("expectation", [
+    {"flaky_rate": None}, {"verdict": "hang"}, {"case": s.WARN}, {"bed": "host"}, {"versions": "<6"}, {"expires": "2026-02-28"},
+], ids=lambda change: next(iter(change)))
+def test_only_an_expectation_with_a_rate_excuses_a_waiver_that_is_not_needed(tmp_path: Path, expectation: dict[str, Any]) -> None:
+    """One about this case, this verdict, this bed and version, and not expired."""
+    entries = [{key: value for key, value in entry.items() if value is not None} for entry in chance(**expectation)]
+    data, said = made(run_of(tmp_path, expectations=entries), CHANCE)
+    assert said["result"] == "not conformant" and f"waiver for {s.GOOD}: it is now pass" in said["objections"]
+    assert verified(data) == []
+
+
+def test_a_skipped_case_shows_nothing_of_a_waived_deviation(tmp_path: Path) -> None:
+    _, said = made(run_of(tmp_path, expectations=[s.expectation(s.SKIP, verdict="fail", flaky_rate=0.25)]), [*WAIVERS, Waiver(s.SKIP, "fail", "a race", "issue 9")])
+    assert f"waiver for {s.SKIP}: it is now skip" in said["objections"]
+
+
+def test_a_rate_that_a_forger_adds_is_found(tmp_path: Path) -> None:
+    """The statement follows from the stream's expectations, never from its own words."""
+    data, said = made(run_of(tmp_path), CHANCE)
+    nicer = {**said, "result": "conformant with waivers", "objections": [], "not seen": {s.GOOD: {"verdict": "crash", "rate": 0.25, "expectation": "x:3"}}}
+    assert any(text.startswith("statement.json: it does not say what stream.jsonl says") for text in verified(forged(data, statement=bytes(json.dumps(nicer), "ascii"))))
+
+
 def test_missing_verdicts_and_changed_suites_stand_against_it(tmp_path: Path) -> None:
     records = [*s.good(), *s.bad()[:-1], s.begin(s.WARN), s.rec("error", s.WARN, text="no store"), s.verdict(s.WARN, "infra-error", "no store")]
     _, said = made(run_of(tmp_path, records, suite_version={"commit": "c0ffee", "clean": False}), [])
