@@ -1,7 +1,9 @@
 """The reports, made from what the runner itself writes, and read by others' programs."""
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from lab.recording import CaseRecorder, Recording
 from reports.statuses import statuses
 from reports.tests import consumers
 from reports.tests import streams as s
+from reports.tests.test_golden import META as META_STREAM
 from reports.write import FORMATS, judged_stream, render
 
 META = "displif-cts-meta-runner"
@@ -51,6 +54,20 @@ def test_the_recorder_is_the_same_for_each_line(meta_records: list[dict[str, obj
         if record.get("case") == "meta.fail.must-broken":
             recorder.line(json.dumps(record).encode())
     assert recorder.verdict == "fail"
+
+
+def test_the_golden_stream_is_what_the_meta_cases_record(meta_stream: Path) -> None:
+    """But for the times, which are the record's numbers here. UPDATE_GOLDEN=1 writes it anew."""
+    settled = b""
+    for line in meta_stream.read_bytes().splitlines()[:-1]:
+        record = json.loads(line)
+        record |= {"ns": (record["seq"] + 1) * 1_000_000} | ({"ns_spent": 1_000_000} if "ns_spent" in record else {})
+        settled += json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    end = json.loads(meta_stream.read_bytes().splitlines()[-1]) | {"ns": 1_000_000_000, "sha256": hashlib.sha256(settled).hexdigest()}
+    settled += json.dumps(end, separators=(",", ":")).encode() + b"\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        META_STREAM.write_bytes(settled)
+    assert settled == META_STREAM.read_bytes()
 
 
 @pytest.mark.parametrize("form", FORMATS)
