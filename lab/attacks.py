@@ -16,7 +16,7 @@ def attack_classes(role: str, case_ids: Iterable[str], path: Path = FILE) -> dic
     """Each class with the cases of the suite that try it on this role."""
     table = yaml.safe_load(path.read_text(encoding="utf-8"))
     ids = sorted(case_ids)
-    classes = [{"id": entry["id"], "title": entry["title"], "advisories": entry["advisories"], "why": entry.get("why", ""),
+    classes = [{"id": entry["id"], "title": entry["title"], "advisories": entry["advisories"], "why": " ".join(entry.get("why", {}).get(role, "").split()),
                 "cases": [name for name in ids if any(fnmatch.fnmatchcase(name, glob) for glob in entry["cases"])]}
                for entry in table["classes"]]
     return {"trust": " ".join(table["trust"][role].split()), "classes": classes}

@@ -69,7 +69,7 @@ def _security(arguments: argparse.Namespace) -> int:
         tables = [security.table_of(judged, sessions) for judged in runs]
     except security.SecurityError as error:
         raise Stop(USAGE, str(error)) from None
-    text = security.html(tables) if arguments.format == "html" else security.text(tables)
+    text = security.html(tables, sessions) if arguments.format == "html" else security.text(tables, sessions)
     if arguments.out:
         write_file(Path(arguments.out), text)
     else:

@@ -167,7 +167,7 @@ def _merge(folders: list[Path], names: list[str], progress: Progress) -> int:
 
 def _record(target: Target, totals: Totals | GuestTotals, seconds: float, folder: Path) -> None:
     """For `report --view security --fuzz`."""
-    record = {"target": target.name, "role": target.role, "executions": totals.runs, "seconds": round(seconds, 3),
+    record = {"target": target.name, "role": target.role, "peer": target.peer, "bed": target.bed, "executions": totals.runs, "seconds": round(seconds, 3),
               "findings": [found.finding.title() for found in totals.found.values()],
               "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     (folder / "summary.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

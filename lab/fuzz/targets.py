@@ -19,6 +19,7 @@ class Target:
     role: str = "suite"  # frontend or backend: what is attacked; suite: ourselves
     typed: bool = True  # inputs are typed actions, committed as text
     sources: tuple[str, ...] = ()  # of the code under test, as coverage names them
+    peer: str = ""  # what is attacked, as the suite's descriptors name it
     guest: bool = False  # what is attacked runs in a machine of the qemu bed, and no program of an engine
 
     @property
@@ -29,15 +30,19 @@ class Target:
     def corpus(self) -> Path:
         return CORPORA / self.name
 
+    @property
+    def bed(self) -> str:
+        return "qemu" if self.guest else "in process"
+
 
 TARGETS = (
-    Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True, role="frontend",
+    Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True, role="frontend", peer="linux-user-space",
            sources=("xen_drm_front", "xen-front-pgdir-shbuf")),
     Target("guest-frontend", "", "the same driver in a real guest under Xen, in machines of the qemu bed", driver=True, role="frontend",
-           guest=True),
-    Target("backend", "fuzzers/backend", "our own backend on a connected device, attacked by its frontend", role="backend",
+           peer="linux-drm-xen-front", guest=True),
+    Target("backend", "fuzzers/backend", "our own backend on a connected device, attacked by its frontend", role="backend", peer="displif-fake-backend",
            sources=("fake_backend", "displif")),
-    Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend",
+    Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend", peer="displif-fake-backend",
            sources=("fake_backend", "displif", "bus")),
     Target("parsers", "fuzzers/harness", "the suite's own readers of packets, rings, event pages, directories and nodes",
            typed=False, sources=("displif", "bus")),

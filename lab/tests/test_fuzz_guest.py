@@ -150,7 +150,8 @@ def test_a_short_session_in_the_real_guest(tmp_path: Path) -> None:
     assert "never entered: xen_drm_front_evtchnl.c: evtchnl_interrupt_ctrl" not in done.stdout
     assert "never entered: xen_drm_front_kms.c: display_update" not in done.stdout
     assert "never entered: xen-front-pgdir-shbuf.c: backend_map" in done.stdout  # be-alloc only
-    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["executions"] == 1
+    left = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert (left["executions"], left["peer"], left["bed"]) == (1, "linux-drm-xen-front", "qemu")
     assert len(list((tmp_path / "out" / "corpus").iterdir())) == 1
 
 
