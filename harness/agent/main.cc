@@ -2,8 +2,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 
 #include "harness/agent/client.h"
@@ -14,7 +18,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: displif-cts-agent [options]\n"
-    "       displif-cts-agent call [--socket PATH] VERB [KEY=VALUE]...\n"
+    "       displif-cts-agent call [--socket PATH] [--payload FILE] VERB [KEY=VALUE]...\n"
     "\n"
     "Serves displif-cts in domain 0: files, programs, the guest's health, and the way to\n"
     "displif-cts-exerciser in the guest. The protocol is described in lab/guest/PROTOCOL.md.\n"
@@ -28,14 +32,25 @@ constexpr const char* kUsage =
     "  --kernel-log PATH      this domain's kernel log (/dev/kmsg)\n"
     "  --oracle PATH          unix socket that knows the guest's grants and ports, in place of "
     "Xen\n"
-    "`call` asks a running agent one thing and prints its answer; status 1 when that is no.\n";
+    "`call` asks a running agent one thing and prints its answer; status 1 when that is no.\n"
+    "FILE is what `put` and `guest.put` bring.\n";
+
+// Throws std::runtime_error.
+std::string octets_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream octets;
+  if (!(octets << file.rdbuf())) throw std::runtime_error(path + " cannot be read, or is empty");
+  return octets.str();
+}
 
 // For a shell in domain 0. Status 0: done; 1: it failed, or there was no answer; 2: wrong usage.
 int call(int argc, char** argv, std::string socket) {
   int at = 2;
-  if (at + 1 < argc && std::string(argv[at]) == "--socket") {
-    socket = argv[at + 1];
-    at += 2;
+  std::string payload;
+  for (; at + 1 < argc && std::string(argv[at]).starts_with("--"); at += 2) {
+    const std::string word = argv[at];
+    if (word != "--socket" && word != "--payload") break;
+    (word == "--socket" ? socket : payload) = argv[at + 1];
   }
   if (at >= argc) {
     std::fputs(kUsage, stderr);
@@ -53,10 +68,12 @@ int call(int argc, char** argv, std::string socket) {
     args.emplace_back(word.substr(0, equals), word.substr(equals + 1));
   }
   try {
-    const auto answer = displif_cts::agent::Client(socket).try_call(verb, args);
+    const std::string octets = payload.empty() ? "" : octets_of(payload);
+    const std::chrono::seconds limit(octets.empty() ? 60 : 300);
+    const auto answer = displif_cts::agent::Client(socket).try_call(verb, args, limit, octets);
     std::printf("%s\n", answer.dump().c_str());
     return answer.value("ok", false) ? 0 : 1;
-  } catch (const displif_cts::agent::Error& error) {
+  } catch (const std::runtime_error& error) {
     std::fprintf(stderr, "displif-cts-agent: %s\n", error.what());
     return 1;
   }

@@ -1,22 +1,11 @@
 // A process per case: a case that crashes, hangs or leaks takes nothing else along.
 #pragma once
 
-#include <functional>
-#include <string_view>
-
+#include "harness/runner/child.h"
 #include "harness/runner/context.h"
 #include "harness/runner/fold.h"
 
 namespace displif_cts::runner {
-
-// Where a case's records go.
-struct Outlet {
-  trace::Sink records;
-  // If set, takes what the case's process writes as it comes, whole lines; `records` then gets only
-  // the records of the runner itself. Most records bear on no verdict, and a busy case writes
-  // thousands: read and written anew, they would cost more than the case.
-  std::function<void(std::string_view)> lines{};
-};
 
 struct CaseEnd {
   Judgement judgement;  // what the verdict holds
@@ -27,5 +16,8 @@ struct CaseEnd {
 // out in that order. `attempt` counts from 1.
 CaseEnd run_case(const RunContext& run, const CaseInfo& info, const Hooks& hooks,
                  const Outlet& outlet, unsigned attempt);
+
+// The body of a case's `begin`.
+Json begin_record(const CaseInfo& info);
 
 }  // namespace displif_cts::runner

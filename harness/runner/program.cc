@@ -11,8 +11,12 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
+#include <regex>
+#include <string_view>
 
 #include "harness/runner/case_process.h"
+#include "harness/runner/elsewhere.h"
 #include "harness/runner/past.h"
 #include "harness/runner/printers.h"
 #include "harness/runner/stream_writer.h"
@@ -42,6 +46,11 @@ struct Options {
   bool while_clean = false;
   bool full = false;
   bool resume = false;
+  std::uint16_t first_device = 0;
+  // The runner in another domain, and the backend beside this one (elsewhere.h).
+  std::vector<std::string> there;
+  std::optional<std::string> backend;
+  std::string ready;
 };
 
 Role role_of(const std::string& word) { return word == "backend" ? Role::backend : Role::frontend; }
@@ -103,6 +112,8 @@ class Run {
     context_.domain = static_cast<std::uint16_t>(options.domain);
     context_.peer = read_peer(options.peer);
     context_.seed = options.seed;
+    context_.first_device = options.first_device;
+    if (!options.there.empty()) elsewhere_.emplace(options.there, options.backend, options.ready);
     if (!options.out.empty()) open_stream(options.out + "/stream.jsonl");
   }
   ~Run() {
@@ -156,7 +167,9 @@ class Run {
       if (info->monitor) continue;
       if (!past_.judged.contains(info->id)) {
         if (!clean && options_.while_clean) return false;
-        const CaseEnd end = run_case(context_, *info, hooks_, outlet(), options_.attempt);
+        const CaseEnd end = elsewhere_
+                                ? elsewhere_->run_case(context_, *info, outlet(), options_.attempt)
+                                : run_case(context_, *info, hooks_, outlet(), options_.attempt);
         count(end.judgement);
         clean = end.clean;
       }
@@ -293,6 +306,7 @@ class Run {
   const Options& options_;
   const Hooks& hooks_;
   RunContext context_;
+  std::optional<Elsewhere> elsewhere_;
   std::unique_ptr<Printer> printer_;
   std::ofstream file_;
   int sync_ = -1;  // the same file, by its descriptor
@@ -322,8 +336,15 @@ int run(const Options& options, const Hooks& hooks) {
     fmt::print(stderr, "displif-cts-runner: --resume goes on with the stream in --out\n");
     return kExitUsage;
   }
+  if (options.backend && options.there.empty()) {
+    fmt::print(stderr, "displif-cts-runner: --backend wants the way to the runner after --\n");
+    return kExitUsage;
+  }
   try {
     return Run(options, hooks).execute(cases);
+  } catch (const std::regex_error& error) {
+    fmt::print(stderr, "displif-cts-runner: --ready {}: {}\n", options.ready, error.what());
+    return kExitUsage;
   } catch (const std::runtime_error& error) {
     fmt::print(stderr, "displif-cts-runner: {}\n", error.what());
     return kExitUsage;
@@ -383,12 +404,22 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
   run_command->add_flag("--resume", options.resume,
                         "go on with the run in --out, if there is one: the case that was running "
                         "is judged, those that have their verdict do not run again");
+  run_command->add_option("--first-device", options.first_device, "the first case's device id");
+  run_command->add_option("--backend", options.backend,
+                          "with a command after --: starts the backend, anew for each case");
+  run_command->add_option("--ready", options.ready,
+                          "what a line of its output says when it is ready (regular expression)");
+  run_command->footer(
+      "-- COMMAND...: leads to a runner in another domain, which runs each case: --case and such\n"
+      "are added to its words. This one keeps the stream.");
   auto* replay_command =
       app.add_subcommand("replay", "judge a frontend's recorded messages once more");
   std::string recorded;
   replay_command->add_option("STREAM", recorded, "a stream.jsonl")->required();
+  char** const mark = std::find(argv, argv + argc, std::string_view("--"));
+  if (mark != argv + argc) options.there.assign(mark + 1, argv + argc);
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(mark - argv), argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }

@@ -15,6 +15,7 @@ from reports.model import Run, read_run
 pytestmark = [pytest.mark.bed, pytest.mark.full]
 
 FINE, CRASHING, BEHIND = "frontend.bus.stays-initialising", "frontend.fb-attach.error-status-unknown-code", "frontend.set-config.larger-framebuffer"
+WAITING = "frontend.pg-flip.event-never"  # for more than a second, so that the guest's log is looked at
 COMMAND = ("cd /run/suite/* && exec bin/displif-cts-dom0 --guest-config /etc/xen/guest.cfg --wait 600 --load-module /lib/modules/xen_front_pgdir_shbuf.ko "
            "--load-module /lib/modules/drm_xen_front.ko --bed host --out /run/out")
 STREAM = "/run/out/stream.jsonl"
@@ -71,12 +72,64 @@ def verdicts(run: Run) -> dict[str, str | None]:
 
 def test_the_package_judges_a_guest_that_it_starts_and_starts_anew(dom0: Dom0, tmp_path: Path) -> None:
     assert dom0.sh("cd /run/suite/* && bin/displif-cts-dom0 --doctor --guest-config /etc/xen/guest.cfg") == (0, ["displif-cts-dom0: all there"])
-    status, said = dom0.sh(f"{COMMAND} --case {FINE} --case {CRASHING} --case {BEHIND} --format ktap")
+    status, said = dom0.sh(f"{COMMAND} --case {FINE} --case {CRASHING} --case {WAITING} --case {BEHIND} --format ktap")
     run = dom0.stream(tmp_path)
     assert run.damage.complete, (run.damage.notes, said)
-    assert verdicts(run) == {FINE: "pass", CRASHING: "crash", BEHIND: "fail"} and status == 1, said
+    assert verdicts(run) == {FINE: "pass", CRASHING: "crash", WAITING: "pass", BEHIND: "fail"} and status == 1, said
     assert sum('"t":"resume"' in line for line in (tmp_path / "stream.jsonl").read_text().splitlines()) == 1  # one guest after the crash
     assert dom0.left() == []
+
+
+BACKEND = ["backend.dbuf-create.several", "backend.bus.removal.connected", "backend.transport.odd.ring-start"]
+BACKEND_COMMAND = ("cd /run/suite/* && exec bin/displif-cts-dom0 --role backend --guest-config /etc/xen/guest.cfg --wait 600 "
+                   "--peer share/peers/displif-fake-backend-emulated.json --bed host --out /run/out ") + " ".join(f"--case {case}" for case in BACKEND)
+REFERENCE = "$PWD/bin/displif-fake-backend --follow --quiet --edid +"
+
+
+def backend_words(run: str) -> str:
+    """Before the runner's own words: what starts the backend."""
+    return BACKEND_COMMAND.replace("--bed host", f"--backend \"{run}\" --ready ^following --bed host")
+
+
+def test_a_backend_that_a_command_starts_for_each_case(dom0: Dom0, tmp_path: Path) -> None:
+    assert dom0.sh("cd /run/suite/* && bin/displif-cts-dom0 --doctor --role backend --guest-config /etc/xen/guest.cfg") == (0, ["displif-cts-dom0: all there"])
+    status, said = dom0.sh(f"{backend_words(REFERENCE)} --format lava")
+    run = dom0.stream(tmp_path)
+    assert run.damage.complete and verdicts(run) == dict.fromkeys(BACKEND, "pass") and status == 0, (run.damage.notes, said)
+    assert sum("RESULT=pass" in line for line in said) == len(BACKEND)
+    assert dom0.left() == [] and dom0.sh("pidof displif-fake-backend")[0] != 0
+
+
+# Ends when a buffer has been asked for.
+DYING = """#!/bin/sh
+rm -f /run/trace
+/run/suite/*/bin/displif-fake-backend --follow --edid + >/run/trace 2>&1 &
+until grep -q ^following /run/trace; do usleep 20000; done
+echo following
+until grep -q DBUF_CREATE /run/trace; do usleep 20000; done
+echo "no memory"
+kill -9 $!
+exit 7
+"""
+
+
+def test_a_backend_that_dies_is_a_crash_of_that_case(dom0: Dom0, tmp_path: Path) -> None:
+    dom0.machine.agent.put("/run/dying", DYING.encode(), 0o755)
+    status, said = dom0.sh(backend_words("/run/dying"))
+    run = dom0.stream(tmp_path)
+    crashed, *others = BACKEND
+    assert run.damage.complete and status == 1 and verdicts(run)[crashed] == "crash", (run.damage.notes, said)
+    reason = next(case.reason for case in run.cases.values() if case.id == crashed)
+    assert reason == "the backend ended with status 7: no memory"
+    assert verdicts(run)[others[0]] == "pass" and dom0.left() == []
+
+
+def test_a_backend_that_runs_already(dom0: Dom0, tmp_path: Path) -> None:
+    dom0.sh(f"cd /run/suite/* && ({REFERENCE}) >/run/backend.log 2>&1 </dev/null &")
+    status, said = dom0.sh(BACKEND_COMMAND)
+    run = dom0.stream(tmp_path)
+    assert run.damage.complete and verdicts(run) == dict.fromkeys(BACKEND, "pass") and status == 0, (run.damage.notes, said)
+    assert dom0.left() == [] and dom0.sh("pidof displif-fake-backend")[0] == 0
 
 
 def test_a_run_goes_on_after_a_kill(dom0: Dom0, tmp_path: Path) -> None:

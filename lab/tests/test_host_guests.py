@@ -96,8 +96,9 @@ def test_a_run_is_never_written_over_another(dom0: Path, tmp_path: Path) -> None
     assert done.returncode == 2 and "--resume goes on with it" in done.stderr and not (tmp_path / "notes").exists()
 
 
-@pytest.mark.parametrize("words", [("--domain", "3", "--guest-config", "guest.cfg"), ("--domain", "x"), ("--guest-config",), ()])
-def test_which_guest_is_said_once(dom0: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", [("--domain", "3", "--guest-config", "guest.cfg"), ("--domain", "x"), ("--guest-config",), (),
+                                   ("--role", "sideways", "--domain", "3"), ("--backend", "true", "--domain", "3"), ("--domain", "3", "--backend")])
+def test_what_is_to_be_judged_is_said_once(dom0: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     assert subprocess.run([dom0, *words], env=environment(tmp_path), capture_output=True, timeout=60).returncode == 2
 
 
