@@ -165,7 +165,13 @@ def compare_attempts(judged: Judged) -> Comparison:
 def _evidence(side: Side | None) -> list[str]:
     if side is None:
         return []
+    if side.verdict is None:  # what a check saw in it does not count: why there is none does
+        return [side.reason] if side.reason else []
     return [f"{requirement}: saw {seen}" for requirement, seen in sorted(side.evidence)] or ([side.reason] if side.reason else [])
+
+
+def _word(side: Side | None) -> str:
+    return side.verdict or "no verdict" if side else "-"
 
 
 def _repro(comparison: Comparison, difference: Difference) -> str:
@@ -184,8 +190,7 @@ def text(comparison: Comparison) -> str:
         if found:
             lines.append(f"{kind} ({len(found)})")
         for difference in found:
-            words = [side.verdict or "no verdict" if side else "-" for side in (difference.before, difference.after)]
-            lines.append(f"  {difference.case}: {words[0]} -> {words[1]}")
+            lines.append(f"  {difference.case}: {_word(difference.before)} -> {_word(difference.after)}")
             was, now = _evidence(difference.before), _evidence(difference.after)
             lines.extend(f"      no more  {item}" for item in was if item not in now)
             lines.extend(f"      now      {item}" for item in now if item not in was)
@@ -199,7 +204,7 @@ def text(comparison: Comparison) -> str:
 def html(comparison: Comparison) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                      loader=jinja2.FileSystemLoader(PAGE))
-    groups = [(kind, [{"case": d.case, "before": d.before.verdict if d.before else None, "after": d.after.verdict if d.after else None,
+    groups = [(kind, [{"case": d.case, "before": _word(d.before), "after": _word(d.after),
                        "was": _evidence(d.before), "now": _evidence(d.after), "again": d.again, "repro": _repro(comparison, d),
                        "title": comparison.after.run.case_plan(d.case).get("title") or comparison.before.run.case_plan(d.case).get("title", "")}
                       for d in comparison.of_kind(kind)]) for kind in KINDS]
@@ -207,5 +212,5 @@ def html(comparison: Comparison) -> str:
              for name, judged in zip(comparison.names, (comparison.before, comparison.after))]
     return environment.get_template("compare.html.j2").render(
         headline=comparison.headline, tone={0: "good", 1: "bad"}.get(comparison.exit_status, "infra"), sides=sides,
-        trouble=comparison.trouble, groups=[(kind, KINDS[kind], found) for kind, found in groups if found],
+        trouble=comparison.trouble, listed=("gone", "new"), groups=[(kind, KINDS[kind], found) for kind, found in groups if found],
         style=(PAGE / "page.css").read_text(encoding="utf-8"))

@@ -80,6 +80,7 @@ def _surprise(judged: Judged, result: Result) -> dict[str, Any]:
     return {
         "name": view.attempt_title(result), "anchor": f"{result.id}-{result.attempt}" if result.case else "",
         "row": result.row, "reason": result.reason, "action": result.action,
+        "why": result.verdict != "fail",  # what decided was more than the check that failed
         "check": check and {"requirement": _requirement(judged, check["requirement"]), "seen": str(check.get("seen", "")),
                             "expected": [str(outcome) for outcome in check["expected"]]},
         "repro": view.repro_command(judged, result) if result.case else "",

@@ -3,6 +3,10 @@ function expectedName(name) {
   return name.replace(/\.png$/, ".expected.png");
 }
 
+function hasExpected(artifacts) {
+  return artifacts.some((artifact) => artifacts.some((other) => other !== artifact && other.name === expectedName(artifact.name)));
+}
+
 function figure(caption, content) {
   return h("figure", {}, content, h("figcaption", {}, caption));
 }

@@ -1,5 +1,5 @@
 // The sequence diagram: who told whom what, when; the offending step and the failed checks in their place.
-const ROW = 24, TOP = 34, WIDTH = 1000;
+const ROW = 24, TOP = 34, WIDTH = 1000, PIECE = 40;
 const LANES = {program: 150, frontend: 370, backend: 640, store: 890};
 const LANE_NAMES = {program: "program", frontend: "frontend", backend: "backend", store: "XenStore"};
 const SIDES = {f2b: ["frontend", "backend"], b2f: ["backend", "frontend"]};
@@ -47,20 +47,30 @@ function checkRow(check, y) {
     svg("text", {x: 84, y: y, class: "offending-text"}, clipped(text, 120)));
 }
 
+// In pieces, each under its lanes' names: a page of paper holds one, and the names stay in sight.
 function sequenceDiagram(steps, marks, withIndices) {
   const shown = steps.filter((step) => withIndices || !step.message || step.message.kind !== "index" || marks.has(step.message.seq));
   const start = startOf(steps.filter((step) => step.message).map((step) => step.message));
-  const height = TOP + ROW * (shown.length + 1);
   const used = Object.keys(LANES).filter((lane) => lane !== "program" || steps.some((step) => step.message && step.message.kind === "guest"));
-  const offending = steps.filter((step) => step.message && marks.has(step.message.seq)).map((step) => shortText(step.message));
+  const pieces = [];
+  for (let at = 0; at < shown.length; at += PIECE) {
+    const rows = shown.slice(at, at + PIECE);
+    pieces.push(piece(rows, `steps ${at + 1} to ${at + rows.length} of ${shown.length}`, used, start, marks));
+  }
+  return pieces;
+}
+
+function piece(rows, which, lanes, start, marks) {
+  const height = TOP + ROW * (rows.length + 1);
+  const offending = rows.filter((step) => step.message && marks.has(step.message.seq)).map((step) => shortText(step.message));
   const picture = svg("svg", {viewBox: `0 0 ${WIDTH} ${height}`, width: WIDTH, height, role: "img", class: "sequence",
-    "aria-label": `Sequence diagram of ${shown.length} steps; offending: ${offending.join(", ") || "none"}. The table of messages says the same.`});
+    "aria-label": `Sequence diagram, ${which}; offending: ${offending.join(", ") || "none"}. The table of messages says the same.`});
   picture.append(svg("text", {x: 78, y: 16, "text-anchor": "end", class: "soft"}, "ms"));
-  for (const lane of used) {
+  for (const lane of lanes) {
     picture.append(svg("line", {x1: LANES[lane], y1: 24, x2: LANES[lane], y2: height, class: "lane"}),
       svg("text", {x: LANES[lane], y: 16, "text-anchor": "middle", "font-weight": "bold"}, LANE_NAMES[lane]));
   }
-  shown.forEach((step, i) => {
+  rows.forEach((step, i) => {
     const y = TOP + ROW * (i + 1) - 8;
     picture.append(step.message ? messageRow(step.message, y, start, marks.has(step.message.seq))
       : step.check ? checkRow(step.check, y)

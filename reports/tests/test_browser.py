@@ -69,6 +69,24 @@ def test_the_diagram_has_every_step_in_its_place(driver: Any, tmp_path: Path) ->
     assert "frontend: Initialising 0.0 ms" in page.text(case, "svg.timeline ~ *, ul li") and "backend: Connected 1.0 ms" in page.text(case, "ul li")
 
 
+def test_a_long_exchange_is_drawn_in_pieces(driver: Any, tmp_path: Path) -> None:
+    """Each with its lanes' names, no step twice, and short enough for a sheet of paper."""
+    many = [s.msg(s.GOOD, ns=1_000_000 * i, fields={"op": "PG_FLIP", "id": i}) for i in range(65)]
+    records = [*s.head((s.GOOD,)), s.begin(s.GOOD), *many, s.check(s.GOOD, True), s.verdict(s.GOOD, "pass")]
+    page = opened(driver, tmp_path, records)
+    case = page.open_case(f"{s.GOOD}-1")
+    pieces = page.js("return Array.from(arguments[0].querySelectorAll('svg.sequence'), e => [e.querySelectorAll('g').length, e.textContent.includes('backend'), +e.getAttribute('height')])", case)
+    assert [piece[:2] for piece in pieces] == [[40, True], [25, True]] and all(height < 1100 for _, _, height in pieces)
+
+
+def test_failures_of_one_requirement_stand_under_it_together(driver: Any, tmp_path: Path) -> None:
+    more = [s.check(s.BAD, False) | {"seen": f"id {number}"} for number in (10, 11)]
+    page = opened(driver, tmp_path, records_of(*more, s.check(s.BAD, False, "wire.reserved-zero")))
+    case = page.open_case(f"{s.BAD}-1")
+    assert page.text(case, ".detail h3").splitlines()[:2] == ["Requirement not kept 3 times", "Requirement not kept"]
+    assert page.text(case, ".check td.seen").splitlines() == ["DBUF_CREATE id 8", "id 10", "id 11", "id <8>"]
+
+
 def test_octets_are_shown_on_demand(driver: Any, tmp_path: Path) -> None:
     page = opened(driver, tmp_path, records_of())
     case = page.open_case(f"{s.BAD}-1")
@@ -177,6 +195,12 @@ def test_every_tone_can_be_read_in_both_schemes(driver: Any, tmp_path: Path, sch
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+def test_a_bar_of_the_timeline_holds_its_name(driver: Any, tmp_path: Path) -> None:
+    page = opened(driver, tmp_path, records_of())
+    case = page.open_case(f"{s.BAD}-1")
+    assert page.js("return Array.from(arguments[0].querySelectorAll('svg.timeline rect'), e => e.getBoundingClientRect().height)", case) == [26, 26]
+
+
 def test_print_leaves_the_controls_out_and_keeps_what_is_open(driver: Any, tmp_path: Path) -> None:
     page = opened(driver, tmp_path, records_of())
     case = page.open_case(f"{s.BAD}-1")
@@ -184,6 +208,18 @@ def test_print_leaves_the_controls_out_and_keeps_what_is_open(driver: Any, tmp_p
     try:
         assert page.js("return getComputedStyle(document.querySelector('.filters')).display") == "none"
         assert page.js("return arguments[0].querySelector('svg.sequence').getBoundingClientRect().height", case) > 100
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_printed_case_begins_where_the_list_is(driver: Any, tmp_path: Path) -> None:
+    """An open case is longer than a sheet: kept whole it would leave half of one empty."""
+    page = opened(driver, tmp_path, records_of())
+    case = page.open_case(f"{s.BAD}-1")
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        inside = "return getComputedStyle(arguments[0]).breakInside"
+        assert page.js(inside, case) == "auto" and page.js(inside, page.js("return document.getElementById(arguments[0])", f"{s.GOOD}-1")) == "avoid-page"
     finally:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
@@ -196,6 +232,7 @@ def test_pictures_are_compared(driver: Any, tmp_path: Path, expected: bytes, wan
     assert page.driver.execute_async_script("""const [e, done] = arguments;
         (function wait() { const t = e.querySelector('.difference').textContent; t === 'comparing…' ? setTimeout(wait, 5) : done(t); })();""", case) == wanted
     assert page.text(case, "figcaption").splitlines()[:2] == ["expected", "displayed"]
+    assert page.js("return arguments[0].querySelector('.screens').compareDocumentPosition(arguments[0].querySelector('svg.sequence'))", case) == 4  # before it
 
 
 def test_a_message_that_is_no_json_is_shown_as_it_is(driver: Any, tmp_path: Path) -> None:

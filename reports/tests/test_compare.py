@@ -65,7 +65,15 @@ def test_what_differs(tmp_path: Path, name: str) -> None:
     assert (X in said) == bool(kind) and (kind or "NOTHING DIFFERS") in said
     page = c.html(comparison)
     HTMLParser().feed(page)
-    assert (f"<code>{X}</code>" in page) == bool(kind) and ("--case frontend.x.case" in page) == bool(kind)
+    assert (f"<code>{X}</code>" in page) == bool(kind) and ("--case frontend.x.case" in page) == (kind not in ("", "gone", "new"))
+
+
+def test_a_case_without_a_verdict_says_why_and_not_what_it_saw(tmp_path: Path) -> None:
+    records = [s.begin(X), s.check(X, False) | {"seen": "id 8", "timed": True}, s.rec("health", X, state="ok", reason="", own_gap_ms=5000, peer_gap_ms=0, tolerance_ms=1000),
+               s.verdict(X, "infra-error", "our own side stood still for 5000 ms; ring.id-echoed: expected id 7 or id 9; saw id 8")]
+    comparison = c.compare(judged(tmp_path / "a", s.good(X)), judged(tmp_path / "b", records))
+    for said in (c.text(comparison), c.html(comparison)):
+        assert "no verdict" in said and "our own side stood still for 5000 ms" in said and "ring.id-echoed: saw" not in said
 
 
 def test_a_run_that_is_not_whole_is_not_compared(tmp_path: Path) -> None:

@@ -89,6 +89,14 @@ def test_the_page_shows_what_a_reader_needs(tmp_path: Path) -> None:
     assert shown.scripts == 1 and shown.pictures == 1
 
 
+def test_a_surprise_says_what_decided_beside_the_check_that_failed(tmp_path: Path) -> None:
+    late = [s.begin(s.BAD), s.check(s.BAD, False, timed=True), s.rec("health", s.BAD, state="ok", reason="", own_gap_ms=5000, peer_gap_ms=0, tolerance_ms=1000),
+            s.verdict(s.BAD, "infra-error", "our own side stood still for 5000 ms; ring.id-echoed: expected id 7 or id 9; saw id <8>")]
+    for records, wanted in ((late, True), (s.bad(), False)):
+        judged = judged_stream(s.write(tmp_path, [*s.head((s.BAD, s.GOOD)), *records, *s.good()]))
+        assert ("our own side stood still for 5000 ms" in Reader(html.write(judged, tmp_path)).text) == wanted
+
+
 def test_the_page_shows_what_the_header_leaves_open(tmp_path: Path) -> None:
     records = s.whole()
     next(record for record in records if record["t"] == "plan")["ambiguities"] = [
