@@ -7,7 +7,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Sequence
+from typing import BinaryIO, Mapping, Sequence
 
 from reports import archive, statement
 from reports.judge import Judged
@@ -54,7 +54,7 @@ def make(judged: Judged, mandatory: Sequence[str], waivers: Sequence[Waiver], ou
     members[LIST] = "".join(f"{case}\n" for case in mandatory).encode()
     members[WAIVERS] = statement.dump_waivers(waivers).encode()
     try:
-        members[SUMS] = "".join(f"{archive.hash_of(members[name])}  {name}\n" for name in sorted(members)).encode()
+        members[SUMS] = _sums({name: archive.hash_of(content) for name, content in members.items()})
         archive.write(out, members, _seconds(judged))
     except OSError as error:
         raise StreamError(f"{error.filename}: {error.strerror}") from error
@@ -111,7 +111,14 @@ def _check_sums(hashes: dict[str, str], table: bytes, found: Verification) -> No
             found.mismatches.append(f"{name}: {SUMS} has it, the archive does not")
         elif hashes[name] != sums[name]:
             found.mismatches.append(f"{name}: its sha256 is {hashes[name]}, {SUMS} has {sums[name]}")
+    written = _sums(hashes)
+    if not found.mismatches and table != written:  # it says the same, and is not as it is written: every byte of an archive counts
+        found.mismatches.append(f"{SUMS}: it is not as it is written" + _first_line(table, written))
     found.checked.append(f"{len(sums)} checksums")
+
+
+def _sums(hashes: Mapping[str, str]) -> bytes:
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()) if name != SUMS).encode()
 
 
 def _unpack(members: dict[str, archive.Member], folder: Path) -> str:
@@ -168,7 +175,7 @@ def _check_artifacts(judged: Judged, hashes: dict[str, str], found: Verification
 
 
 def _first_line(was: bytes, now: bytes) -> str:
-    for number, (a, b) in enumerate(zip(was.splitlines(), now.splitlines()), 1):
+    for number, (a, b) in enumerate(zip(was.split(b"\n"), now.split(b"\n")), 1):
         if a != b:
-            return f": line {number} is {a[:120].decode(errors='replace').strip()!r}, not {b[:120].decode(errors='replace').strip()!r}"
+            return f": line {number} is {a[:120].decode(errors='replace').strip(' ')!r}, not {b[:120].decode(errors='replace').strip(' ')!r}"
     return ": it is cut off, or has more"

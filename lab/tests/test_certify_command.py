@@ -10,7 +10,7 @@ from lab import cli_certify
 from lab.cli import main
 from lab.errors import Stop
 from lab.mandatory import binding_cases, mandatory_list, pinned_hashes, staleness, write_list
-from lab.minisign import signature_of
+from lab.minisign import check, signature_of
 from lab.suite import Case, Suite
 from reports.tests import streams as s
 
@@ -68,6 +68,19 @@ def test_what_was_signed_by_another_or_changed_does_not_verify(run: Path, tmp_pa
     signature_of(bundle).unlink()
     assert main(["verify", str(bundle), "--key", public]) == 1
     assert "the bundle is not signed" in capsys.readouterr().out
+
+
+def test_any_changed_byte_of_the_signature_is_found(run: Path, tmp_path: Path) -> None:
+    """But those of the comment that minisign itself calls untrusted."""
+    secret, public = keys(tmp_path)
+    assert main(["certify", "--run", str(run), "--key", secret]) == 0
+    bundle = run / "bundle.tar"
+    signature = signature_of(bundle).read_bytes()
+    comment = range(len(b"untrusted comment: "), signature.index(b"\n"))
+    assert check(bundle, Path(public)) == ""
+    for at in set(range(len(signature))) - set(comment):
+        signature_of(bundle).write_bytes(signature[:at] + bytes([signature[at] ^ 1]) + signature[at + 1:])
+        assert check(bundle, Path(public)) != "", at
 
 
 def test_unsigned_is_said_loudly(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,38 @@ def test_any_changed_byte_is_found_and_its_place_named(tmp_path: Path) -> None:
             assert any(where in text for text in mismatches), (where, mismatches)
 
 
+# Where the fields of a ustar header begin (POSIX.1-2017, pax, "ustar Interchange Format"), the last octet, which is in none, included.
+HEADER_FIELDS = {"name": 0, "mode": 100, "uid": 108, "gid": 116, "size": 124, "mtime": 136, "chksum": 148, "typeflag": 156, "linkname": 157, "magic": 257,
+                 "version": 263, "uname": 265, "gname": 297, "devmajor": 329, "devminor": 337, "prefix": 345, "none": 511}
+
+
+def test_a_changed_byte_is_found_in_every_part_of_every_member(tmp_path: Path) -> None:
+    """Of its header each field, of its content the first octet, the middle and the last, and what fills up its last block."""
+    data, _ = made(run_of(tmp_path), WAIVERS)
+    members = archive.members_of(io.BytesIO(data))[0]
+    swept: dict[str, set[str]] = {}
+    offset = 0
+    for name, member in sorted(members.items()):
+        size, padding = len(member), -len(member) % archive.BLOCK
+        content = offset + archive.BLOCK
+        places = {f"the header of {name}": [offset + at for at in HEADER_FIELDS.values()], name: [content, content + size // 2, content + size - 1],
+                  f"the padding behind {name}": [content + size, content + size + padding - 1] if padding else []}
+        for where, offsets in places.items():
+            for at in offsets:
+                changed = bytearray(data)
+                changed[at] ^= 1
+                mismatches = verified(bytes(changed))
+                assert where in archive.place(members, at)
+                assert any(name in text for text in mismatches) if where == name else mismatches, (where, at, mismatches)
+                swept.setdefault(name, set()).add(where)
+        offset = content + size + padding
+    assert swept.keys() == members.keys() and all(len(parts) >= 2 for parts in swept.values())
+    assert not any(data[offset:])  # the archive's end
+    for at in range(offset, len(data)):
+        if at % 97 == 0 or at == len(data) - 1:
+            assert any("the archive" in text for text in verified(data[:at] + b"\1" + data[at + 1:])), at
+
+
 @pytest.mark.parametrize("change", [lambda d: d[:-1], lambda d: d + b"\0", lambda d: d[:archive.BLOCK], lambda d: b"", lambda d: d + d, lambda d: b"x" * 2048])
 def test_what_is_no_whole_archive_is_said(tmp_path: Path, change: Any) -> None:
     data, _ = made(run_of(tmp_path), WAIVERS)
