@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Mapping
 
 from lab import package
 from lab.build import build_carried
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
-from lab.lava import images, job, lint, results, tools
+from lab.lava import images, job, lint, results, server, tools
 from lab.progress import Progress
 from lab.qemu import Bed, BedOptions
 from lab.qemu.cache import Cache
@@ -19,12 +22,13 @@ from lab.suite import check_globs
 from reports.model import read_run
 from reports.write import write_file
 
+_SERVER_SECONDS = 600.0  # until the scheduler has given the job to the worker, and until the worker has told its end
 JOB, DEVICE, LOG, BOARD = "job.yaml", "device.yaml", "lava.log", "board"
 
 
 def command(arguments: argparse.Namespace) -> int:
     try:
-        return {"lint": _lint, "job": _job, "run": _run}[arguments.what](arguments)
+        return {"lint": _lint, "job": _job, "run": _run, "server": _server}[arguments.what](arguments)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
 
@@ -94,19 +98,43 @@ def _run(arguments: argparse.Namespace) -> int:
     return run_job(lava, folder, progress)
 
 
+def _server(arguments: argparse.Namespace) -> int:
+    """The job on a whole server of our own. 0: its results, over its API, are the stream's. 3: not, or no job came to its end."""
+    if arguments.boot != "qemu" or arguments.device_type not in ("qemu", server.DEVICE_TYPE):
+        raise Stop(USAGE, "`lab server` has one device, which is a qemu one: leave --boot and --device-type out")
+    if os.geteuid() != 0:
+        raise Stop(INFRASTRUCTURE, "LAVA's worker keeps what it downloads in /var/lib/lava/dispatcher: it wants root", "sudo ./displif-cts lab server")
+    arguments.device_type = server.DEVICE_TYPE
+    progress = Progress()
+    parts = server.obtain(Cache(None), progress.bed)
+    folder = make_folder(arguments.out)
+    _make(arguments, folder, progress)
+    with tempfile.TemporaryDirectory(prefix="displif-cts-lava-") as work, server.Server(parts, Path(work), progress.bed, arguments.tag) as lava:
+        number = lava.submit((folder / JOB).read_text())
+        with progress.phase("LAVA job", f"{lava.url}/scheduler/job/{number}"):
+            record = lava.wait(number, 60.0 * arguments.minutes + _SERVER_SECONDS)
+        (folder / LOG).write_bytes(lava.log(number))
+        status = report(folder, 0 if record["health"] == "Complete" else 1, lava.results(number))
+        if arguments.stay:
+            print(f"The server stays until Ctrl-C: {lava.url}, user {server.USER}, password {lava.secret}", flush=True)
+            while True:
+                time.sleep(1)
+    return status
+
+
 def run_job(lava: tools.LavaTools, folder: Path, progress: Progress) -> int:
     """`lava-run` on the folder's job and device."""
     for complaint in (lava.schema_complaints(folder / JOB), *lint.lint_job((folder / JOB).read_text()), *lint.lint_device((folder / DEVICE).read_text())):
         if complaint:
             raise Stop(INFRASTRUCTURE, f"{folder / JOB}: {complaint}")
-    (folder / "dispatcher.yaml").write_text("dispatcher_ip: 127.0.0.1\n")
+    (folder / "dispatcher.yaml").write_text(f"dispatcher_ip: 127.0.0.1\nprefix: displif-cts-{os.getpid()}-\n")  # two jobs at once are both number 1
     with tempfile.TemporaryDirectory(prefix="displif-cts-lava-") as work, progress.phase("lava-run"):
         status = lava.run(folder / JOB, folder / DEVICE, folder / "dispatcher.yaml", Path(work), folder / LOG)
     return report(folder, status)
 
 
-def report(folder: Path, status: int) -> int:
-    """What came back, and whether LAVA and the stream say the same."""
+def report(folder: Path, status: int, database: Mapping[str, str] | None = None) -> int:
+    """What came back, and whether LAVA and the stream say the same. `database`: what a server has in its own."""
     found = results.read(folder / LOG)
     stream = found.stream()
     run = None
@@ -114,6 +142,8 @@ def report(folder: Path, status: int) -> int:
         (folder / "stream.jsonl").write_bytes(stream)
         run = read_run(folder / "stream.jsonl")
     texts = results.differences(found, run)
+    if database is not None:
+        texts += results.server_differences(found, database)
     table = "".join(f"{result:<8} {name}\n" for name, result in sorted(found.cases.items()))
     write_file(folder / "lava-results.txt", table)
     sys.stdout.write(table)

@@ -102,8 +102,9 @@ def add_certify_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lab_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("job", "lint", "run"), help="job: images, job and device dictionary; lint: LAVA's schema "
-                        "and what it does not see; run: `lava-run` on such a job, its results against the stream")
+    parser.add_argument("what", choices=("job", "lint", "run", "server"), help="job: images, job and device dictionary; lint: LAVA's schema "
+                        "and what it does not see; run: `lava-run` on such a job, its results against the stream; server: the same on a whole "
+                        "LAVA server, which is brought up here for it")
     parser.add_argument("files", metavar="JOB", nargs="*", type=Path, help="for lint: jobs")
     parser.add_argument("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
@@ -116,6 +117,7 @@ def add_lab_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", action="append", default=[], metavar="TAG", help="a tag that the device must have (repeatable)")
     parser.add_argument("--minutes", type=_positive, default=60, metavar="N", help="the job's time limit (default: %(default)s)")
     parser.add_argument("--url", metavar="URL", help="where the images can be had (default: the files here)")
+    parser.add_argument("--stay", action="store_true", help="server: it stays up behind the job, until Ctrl-C")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the job (default: a new one under out/)")
 
 

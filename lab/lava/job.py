@@ -1,6 +1,7 @@
 """A job and the dictionary of the device that runs it, from the templates beside this file."""
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,12 @@ def running_job(options: JobOptions) -> str:
 
 def qemu_device() -> str:
     return _render("qemu.device.yaml.j2", command=_HARDWARE.qemu, options=list(_OPTIONS))
+
+
+def qemu_server_device(device_type: str) -> str:
+    """The same for a server, whose device type (qemu.device-type.jinja2) gives the rest."""
+    return (f"{{% extends '{device_type}.jinja2' %}}\n{{% set qemu_command = {json.dumps(_HARDWARE.qemu)} %}}\n"
+            f"{{% set qemu_options = {json.dumps(list(_OPTIONS))} %}}\n")
 
 
 def board_device(connect: str, hard_reset: str | None = None) -> str:

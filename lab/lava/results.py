@@ -8,6 +8,7 @@ import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Mapping
 
 import yaml
 
@@ -96,3 +97,15 @@ def differences(found: JobResults, run: Run | None) -> list[str]:
         if wanted != heard:
             texts.append(f"{name}: the stream says {wanted}" + (f" ({said[name]})" if name in said else "") + f", LAVA {heard}")
     return texts
+
+
+def lavas_name(case: str) -> str:
+    """A monitor's id as LAVA writes it down."""
+    return re.sub(r"\W+", "_", case).lower()
+
+
+def server_differences(found: JobResults, database: Mapping[str, str]) -> list[str]:
+    """Where a server's database and the job's log do not say the same."""
+    said = {lavas_name(name): result for name, result in found.cases.items()}
+    return [f"{name}: the job's log says {said.get(name, 'nothing')}, the server's database {database.get(name, 'nothing')}"
+            for name in sorted(said.keys() | database.keys()) if said.get(name) != database.get(name)]

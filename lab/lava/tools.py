@@ -70,8 +70,11 @@ class LavaTools:
 def obtain(cache: Cache, progress: Callable[[str, float | None], None]) -> LavaTools:
     """Downloads them when the cache has none. Raises BedError."""
     store = PackageStore(cache, "amd64", progress)
-    trees = store.unpack(store.find(PACKAGES).values())
-    stubs = cache.root / "lava-stubs"
-    (stubs / "guestfs").mkdir(parents=True, exist_ok=True)
-    (stubs / "guestfs" / "__init__.py").touch()
-    return LavaTools(trees, stubs)
+    return LavaTools(store.unpack(store.find(PACKAGES).values()), stubs(cache))
+
+
+def stubs(cache: Cache) -> Path:
+    folder = cache.root / "lava-stubs"
+    (folder / "guestfs").mkdir(parents=True, exist_ok=True)
+    (folder / "guestfs" / "__init__.py").touch()
+    return folder
