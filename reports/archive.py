@@ -147,7 +147,17 @@ def _read(source: BinaryIO) -> tuple[dict[str, Member], int]:
         raise ArchiveError(f"{last}: {error}") from None
     if not members:
         raise ArchiveError("nothing is in it")
+    _check_end(source, members)
     return members, seconds
+
+
+def _check_end(source: BinaryIO, members: Mapping[str, Member]) -> None:
+    """A header that cannot be read ends an archive for tarfile as its end does."""
+    last = next(reversed(members))
+    end = members[last].offset + -(-members[last].size // BLOCK) * BLOCK
+    source.seek(end)
+    if any(source.read(BLOCK)):
+        raise ArchiveError(f"byte {end} (the header behind {last}): it cannot be read")
 
 
 def place(members: Mapping[str, Sized], at: int) -> str:
