@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from reports import html
 from reports.measure import write_stream
 from reports.tests import streams as s
-from reports.tests.browser import Page, started
+from reports.tests.browser import Page, opening, started
 from reports.tests.test_html import artifact, png
 from reports.write import judged_stream
 
@@ -245,6 +245,13 @@ def test_a_message_that_is_no_json_is_shown_as_it_is(driver: Any, tmp_path: Path
     page = Page(driver, tmp_path / "report.html")
     assert '"op":"DBUF_CREATE",,,' in page.text(page.open_case(f"{s.BAD}-1"), "svg title")
     assert page.complaints() == []
+
+
+def test_what_the_bench_measures_of_a_page(driver: Any, tmp_path: Path) -> None:
+    page = opened(driver, tmp_path, records_of())
+    took = opening(driver, tmp_path / "report.html")
+    assert 0 < took.usable < took.drawn and took.processor > 0
+    assert page.js("return document.documentElement.dataset.ready") == "yes"
 
 
 @pytest.mark.full
