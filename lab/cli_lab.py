@@ -151,6 +151,8 @@ def report(folder: Path, status: int, database: Mapping[str, str] | None = None)
         print(f"DIFFERS   {text}")
     if status != 0:
         print(f"lava-run  status {status}")
+    if run is not None:
+        print(f"time      {sum(case.seconds for case in run.cases.values()):.1f} s of the job are the cases'")
     print(f"log       {folder / LOG}")
     judged = sum(case.verdict is not None for case in run.cases.values()) if run else 0
     print(f"{'NOT ' if texts or status else ''}THE SAME: {len(found.cases)} results in LAVA, {judged} verdicts in the stream")

@@ -99,8 +99,9 @@ class LavaPrinter : public Printer {
                          : verdict == "skip"                    ? "skip"
                          : verdict == "infra-error"             ? "unknown"
                                                                 : "fail";
-    fmt::print(out_, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={} RESULT={}>\n", record.value("case", ""),
-               result);
+    fmt::print(
+        out_, "<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={} RESULT={} MEASUREMENT={:.3f} UNITS=seconds>\n",
+        record.value("case", ""), result, 1e-9 * record.value("ns_spent", 0.0));
     ++told_;
   }
 

@@ -22,6 +22,7 @@ _LINE = "displif-cts> "
 @dataclass
 class JobResults:
     cases: dict[str, str] = field(default_factory=dict)  # id -> pass, fail, skip, unknown
+    seconds: dict[str, float] = field(default_factory=dict)  # id -> what LAVA has as its measurement
     twice: list[str] = field(default_factory=list)
     job: str = "missing"  # LAVA's own verdict on the job
     error: str = ""  # and its type of error: Infrastructure, Job, ...
@@ -78,6 +79,8 @@ def _take(found: JobResults, message: dict[str, object]) -> None:
     if name in found.cases:
         found.twice.append(name)
     found.cases[name] = str(message.get("result"))
+    if message.get("units") == "seconds":
+        found.seconds[name] = float(str(message.get("measurement")))
 
 
 def differences(found: JobResults, run: Run | None) -> list[str]:
@@ -96,6 +99,9 @@ def differences(found: JobResults, run: Run | None) -> list[str]:
         wanted, heard = plain(said[name]) if name in said else "nothing", found.cases.get(name, "nothing")
         if wanted != heard:
             texts.append(f"{name}: the stream says {wanted}" + (f" ({said[name]})" if name in said else "") + f", LAVA {heard}")
+    for case in run.cases.values():
+        if case.id in found.cases and abs(found.seconds.get(case.id, -1) - case.seconds) > 0.001:
+            texts.append(f"{case.id}: the stream says {case.seconds:.3f} seconds, LAVA {found.seconds.get(case.id, 'nothing')}")
     return texts
 
 

@@ -60,7 +60,8 @@ def test_lavas_schema_takes_it(made: dict[str, Path], lava: tools.LavaTools, tmp
     ("context: {arch: amd64}", "context: {}", "arch is missing"), ("(?P<result>", "(?P<word>", "no group result"),
     (r">\r'", ">'", r"does not end with \r"), ("[a-z0-9.-]+)", "[a-z0-9.-+)", "not a regular expression"), ("{kernel} ", "{kern} ", "{kern} is no image"),
     ("sha256sum", "sha256", "whatever lies at the URL"), ("visibility: public", "metadata: {a: {b: [1.5]}}", "metadata.a.b[0]: 1.5"),
-    (r"unknown)>\r", r"unknown)>( (?P<units>\w+))?\r", "group units"),
+    (r" MEASUREMENT=(?P<measurement>[0-9.]+) UNITS=(?P<units>seconds)>\r",
+     r"( MEASUREMENT=(?P<measurement>[0-9.]+) UNITS=(?P<units>seconds))?>\r", "group units may match nothing"),
 ])
 def test_what_the_schema_does_not_see(made: dict[str, Path], old: str, new: str, wanted: str) -> None:
     text = text_of(made)
@@ -84,11 +85,12 @@ def test_lint_is_a_command(made: dict[str, Path], tmp_path: Path, capsys: pytest
     assert main(["lab", "lint", str(tmp_path / "none")]) == 2 and main(["lab", "lint"]) == 2
 
 
-def signal(name: str, result: str) -> str:
-    return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result}>"
+def signal(name: str, result: str, seconds: str = "1.500") -> str:
+    return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result} MEASUREMENT={seconds} UNITS=seconds>"
 
 
-def log(folder: Path, changes: "dict[str, str | None] | None" = None, console: "list[str] | None" = None, verdict: str = "pass") -> Path:
+def log(folder: Path, changes: "dict[str, str | None] | None" = None, console: "list[str] | None" = None, verdict: str = "pass",
+        seconds: str = "1.500") -> Path:
     """As lava-run writes it: the console's lines, a result for each signal that it understood, and the job's own."""
     stream = s.write(folder, [*s.head((s.GOOD, s.BAD)), *s.good(), *s.bad()]).read_bytes()
     (folder / "stream.jsonl").unlink()
@@ -98,7 +100,8 @@ def log(folder: Path, changes: "dict[str, str | None] | None" = None, console: "
              f"displif-cts: stream {hashlib.sha256(stream).hexdigest()}", *(f"displif-cts> {packed[i:i + 76]}" for i in range(0, len(packed), 76)),
              "displif-cts: end, status 1"] if console is None else console
     records = [{"dt": "now", "lvl": "target", "msg": line} for line in lines]
-    records += [{"dt": "now", "lvl": "results", "msg": {"case": re.sub(r"\\W+", "_", n), "definition": "displif-cts", "result": w, "extra": {"test_case_id": n}}}
+    records += [{"dt": "now", "lvl": "results", "msg": {"case": re.sub(r"\\W+", "_", n), "definition": "displif-cts", "result": w, "extra": {"test_case_id": n},
+                                                  "measurement": seconds, "units": "seconds"}}
                 for n, w in words.items() if w is not None]
     records.append({"dt": "now", "lvl": "results", "msg": {"case": "job", "definition": "lava", "result": verdict, "error_type": "Infrastructure"}})
     (folder / "lava.log").write_text("".join(f"{json.dumps(record)}\n" for record in records) + "not a record\n- [\n")
@@ -122,6 +125,11 @@ def test_a_verdict_that_was_lost_or_changed_on_the_way_is_seen(tmp_path: Path, c
     assert wanted in said and "\nNOT THE SAME" in said
 
 
+def test_a_measurement_that_was_changed_on_the_way_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(log(tmp_path, seconds="15.00"), 0) == 3
+    assert f"{s.GOOD}: the stream says 1.500 seconds, LAVA 15.0" in capsys.readouterr().out
+
+
 def test_a_guest_that_dies_and_a_stream_that_is_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(log(tmp_path, verdict="fail"), 1) == 3
     assert "the job: fail (Infrastructure)" in capsys.readouterr().out
@@ -131,9 +139,11 @@ def test_a_guest_that_dies_and_a_stream_that_is_cut(tmp_path: Path, capsys: pyte
 
 @pytest.mark.bed
 @pytest.mark.full
-def test_a_job_by_lavas_own_code(tmp_path: Path) -> None:
-    """Xen, a bare dom0 that unpacks the suite's package, and Debian's driver; every verdict comes through LAVA as the stream has it."""
-    done = subprocess.run([ROOT / "displif-cts", "lab", "run", "--case", "frontend.bus.*", "--case", "frontend.set-config.larger-framebuffer",
+@pytest.mark.parametrize("boot", ["qemu", "running"])
+def test_a_job_by_lavas_own_code(boot: str, tmp_path: Path) -> None:
+    """Xen, a bare dom0 that unpacks the suite's package, and Debian's driver; every verdict comes through LAVA as the stream has it.
+    LAVA starts QEMU, or a command that leads to a board's serial line does, as LAVA sees it."""
+    done = subprocess.run([ROOT / "displif-cts", "lab", "run", "--boot", boot, "--case", "frontend.bus.*", "--case", "frontend.set-config.larger-framebuffer",
                            "--case", "frontend.monitor.reserved-zero", "--out", tmp_path / "job"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "THE SAME" in done.stdout and "fail     frontend.set-config.larger-framebuffer" in done.stdout

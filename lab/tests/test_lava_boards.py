@@ -28,8 +28,8 @@ def lava() -> tools.LavaTools:
     return tools.obtain(Cache(None), lambda *_: None)
 
 
-def signal(name: str, result: str) -> str:
-    return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result}>"
+def signal(name: str, result: str, seconds: str = "1.500") -> str:
+    return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result} MEASUREMENT={seconds} UNITS=seconds>"
 
 
 GOOD, BAD = signal(s.GOOD, "pass"), signal(s.BAD, "fail")
