@@ -28,7 +28,7 @@ class Row:
     id: str
     title: str
     advisories: tuple[str, ...]
-    result: str  # withstood, broken, known, not judged, no case
+    result: str  # withstood, incomplete, broken, known, not judged, no case
     tone: str
     counts: str
     evidence: tuple[tuple[str, str, str], ...]  # case, what was seen, the command that repeats it
@@ -130,6 +130,8 @@ def _row(judged: Judged, entry: dict[str, Any], results: list[Result]) -> Row:
     looked_at = [result for result in results if result.verdict in statuses().about_peer]
     if bad:
         result, tone = ("known", "known") if all(one.known for one in bad) else ("broken", "bad")
+    elif looked_at and any(result.outcome == "missing" for result in results):
+        result, tone = "incomplete", "infra"  # what was not judged might have broken it
     elif looked_at:
         result, tone = "withstood", "good"
     else:

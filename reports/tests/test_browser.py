@@ -13,6 +13,7 @@ from reports import html
 from reports.measure import write_stream
 from reports.tests import streams as s
 from reports.tests.browser import Page, opening, started
+from reports.tests.test_golden import GOLDEN
 from reports.tests.test_html import artifact, png
 from reports.write import judged_stream
 
@@ -85,6 +86,39 @@ def test_failures_of_one_requirement_stand_under_it_together(driver: Any, tmp_pa
     case = page.open_case(f"{s.BAD}-1")
     assert page.text(case, ".detail h3").splitlines()[:2] == ["Requirement not kept 3 times", "Requirement not kept"]
     assert page.text(case, ".check td.seen").splitlines() == ["DBUF_CREATE id 8", "id 10", "id 11", "id <8>"]
+
+
+def test_the_kernels_new_lines_that_a_check_cites_are_marked(driver: Any, tmp_path: Path) -> None:
+    log = s.msg(s.BAD, "log", dir="-", hex="", fields={"source": "guest kernel", "text": "a line\nWARNING: <here>\nanother"})
+    page = opened(driver, tmp_path, records_of(log, s.check(s.BAD, False, "wire.reserved-zero") | {"seen": "WARNING: <here>"}))
+    case = page.open_case(f"{s.BAD}-1")
+    assert page.text(case, "pre.log mark") == "▶ guest kernel: WARNING: <here>"
+    assert page.text(case, "pre.log").splitlines() == ["guest kernel: a line", "▶ guest kernel: WARNING: <here>", "guest kernel: another"]
+
+
+@pytest.mark.parametrize("name", ["security", "compare"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_views_of_several_runs_open_and_can_be_read(driver: Any, tmp_path: Path, name: str, scheme: str) -> None:
+    """No policy refuses their style, nothing sticks out, and each tone stands out from the ground."""
+    golden = (GOLDEN / name / "two-runs.html").read_text().replace("(page.css)", (html.PAGE / "page.css").read_text())
+    (tmp_path / "view.html").write_text(golden)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 360, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    try:
+        driver.get((tmp_path / "view.html").as_uri())
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 360
+        ground = luminance(driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
+        assert (ground < 0.2) == (scheme == "dark")
+        colors = driver.execute_script("return Array.from(document.querySelectorAll('h1, h2, td, th, code'), e => getComputedStyle(e).color)")
+        assert len(set(colors)) > 1
+        for color in set(colors):
+            bright, dark = sorted((luminance(color), ground), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5, color
+        assert driver.execute_script("return Array.from(document.querySelectorAll('h1, main, header, th:not([scope])'), e => e.tagName)") == ["HEADER", "H1", "MAIN"]
+        assert [entry["message"] for entry in driver.get_log("browser")] == []
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_octets_are_shown_on_demand(driver: Any, tmp_path: Path) -> None:

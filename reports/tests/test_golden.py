@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from reports import html
+from reports import compare, html, security
 from reports.details import unpack
 from reports.html import PAGE, script
+from reports.judge import Judged
 from reports.tests import streams as s
+from reports.tests.test_security import ATTACKS, session
 from reports.write import FILES, FORMATS, judged_stream, render
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -48,11 +50,36 @@ def _lines(packed: str) -> str:
 def test_formats_are_as_they_were(tmp_path: Path, form: str, name: str) -> None:
     text = render(judged_stream(stream_of(name, tmp_path)), form, tmp_path)
     text = settled(text) if form == "html" else text
-    golden = GOLDEN / form / f"{name}{Path(FILES.get(form, 'report.txt')).suffix}"
+    _kept(text, GOLDEN / form / f"{name}{Path(FILES.get(form, 'report.txt')).suffix}")
+
+
+def _kept(text: str, golden: Path) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         golden.parent.mkdir(parents=True, exist_ok=True)
         golden.write_text(text)
     assert text == golden.read_text()
+
+
+def _two_runs(folder: Path) -> list[Judged]:
+    """Of one peer on two beds: what is known on one surprises on the other."""
+    runs = []
+    for bed in ("qemu", "loopback"):
+        records = s.whole(s.KNOWN, bed=bed)
+        records[2] |= {"attacks": ATTACKS}
+        (folder / bed).mkdir()
+        runs.append(judged_stream(s.write(folder / bed, records if bed == "qemu" else records[:-2])))
+    return runs
+
+
+@pytest.mark.parametrize("form", ["txt", "html"])
+def test_the_views_of_several_runs_are_as_they_were(tmp_path: Path, form: str) -> None:
+    runs = _two_runs(tmp_path)
+    sessions = [session(), session(peer="other", bed="in process", findings=())]
+    tables = [security.table_of(judged, sessions) for judged in runs]
+    compared = compare.compare(*runs, ("before", "after"))
+    views = {"security": (security.text if form == "txt" else security.html)(tables, sessions), "compare": (compare.text if form == "txt" else compare.html)(compared)}
+    for name, text in views.items():
+        _kept(text.replace((PAGE / "page.css").read_text(encoding="utf-8"), "(page.css)\n"), GOLDEN / name / f"two-runs.{form}")
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -21,6 +21,13 @@ ATTACKS = {"trust": "nobody trusts <anybody>", "classes": [
 ]}
 
 
+def test_a_class_is_not_withstood_while_one_of_its_cases_has_no_verdict(tmp_path: Path) -> None:
+    records = [record for record in s.whole() if (record["t"], record.get("case")) != ("verdict", s.WARN)]
+    records[2] = records[2] | {"attacks": ATTACKS}
+    found = {row.id: row for row in security.table_of(judged_stream(s.write(tmp_path, records))).rows}
+    assert (found["storms"].result, found["storms"].counts) == ("incomplete", "1 pass, 1 no verdict")
+
+
 def session(**changes: Any) -> security.Session:
     return security.Session(**{"target": "guest-frontend", "role": "frontend", "peer": "some-frontend", "bed": "qemu", "executions": 12345, "seconds": 60.0,
                                "findings": ("BUG <x>",), **changes})
