@@ -47,13 +47,12 @@ def certify(arguments: argparse.Namespace) -> int:
         raise Stop(INFRASTRUCTURE, str(error)) from None
     finally:
         part.unlink(missing_ok=True)
+    minisign.signature_of(target).unlink(missing_ok=True)  # of a bundle that was here before
+    # Signed before anything is said: whoever reads a line and stops listening has the whole of it.
+    signed = UNSIGNED if arguments.key is None else f"signature {minisign.sign(target, arguments.key, str(said['date']))}"
     sys.stdout.write(statement.text(said))
     print(f"bundle    {target}")
-    if arguments.key is None:
-        minisign.signature_of(target).unlink(missing_ok=True)  # of a bundle that was here before
-        print(UNSIGNED)
-    else:
-        print(f"signature {minisign.sign(target, arguments.key, str(said['date']))}")
+    print(signed)
     lacking = any(statement_case not in _judged_ids(judged) for statement_case in mandatory)
     return 3 if lacking or judged.trouble else 0 if said["result"] != "not conformant" else 1
 

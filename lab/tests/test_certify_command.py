@@ -1,6 +1,7 @@
 """`certify` and `verify`, as a user types them, with keys of minisign's own."""
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_any_changed_byte_of_the_signature_is_found(run: Path, tmp_path: Path) -
     for at in set(range(len(signature))) - set(comment):
         signature_of(bundle).write_bytes(signature[:at] + bytes([signature[at] ^ 1]) + signature[at + 1:])
         assert check(bundle, Path(public)) != "", at
+
+
+def test_a_bundle_is_signed_though_nobody_listens(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    secret, public = keys(tmp_path)
+    monkeypatch.setattr("sys.stdout", Closed())
+    try:
+        main(["certify", "--run", str(run), "--key", secret])
+    except BrokenPipeError:
+        pass
+    assert check(run / "bundle.tar", Path(public)) == ""
 
 
 def test_unsigned_is_said_loudly(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

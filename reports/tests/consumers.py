@@ -34,7 +34,7 @@ def ktap(text: str) -> dict[str, str]:
 def lava(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for line in text.splitlines():
-        match = re.fullmatch(r"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=([A-Za-z0-9._-]+) RESULT=(pass|fail|skip|unknown)>", line)
+        match = re.fullmatch(r"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=([A-Za-z0-9._-]+) RESULT=(pass|fail|skip|unknown)(?: MEASUREMENT=[0-9.]+ UNITS=seconds)?>", line)
         assert match and match[1] not in found
         found[match[1]] = match[2]
     return found
