@@ -22,13 +22,14 @@ def _id(result: Result) -> str:
     return name if result.attempt == 1 else f"{name}.attempt-{result.attempt}"
 
 
-def _signal(name: str, result: str) -> str:
-    return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result}>"
+def _signal(name: str, result: str, seconds: float | None = None) -> str:
+    measured = "" if seconds is None else f" MEASUREMENT={seconds:.3f} UNITS=seconds"
+    return f"<LAVA_SIGNAL_TESTCASE TEST_CASE_ID={name} RESULT={result}{measured}>"
 
 
 def _lines(judged: Judged) -> Iterator[str]:
     for result in judged.results:
-        yield _signal(_id(result), result.row.lava)
+        yield _signal(_id(result), result.row.lava, result.case.seconds if result.case and result.case.verdict else None)
     stale: dict[str, int] = {}
     for result in judged.stale:
         name = f"displif-cts.expectation.{_id(result)}"

@@ -73,7 +73,7 @@ async function detail(about) {
     h("p", {}, "Verdict ", h("strong", {}, about.verdict), about.seconds ? ` after ${about.seconds} s. ` : ". ", about.reason),
     about.again && h("p", {class: "warn"}, about.again), expectationPart(about.expectation),
     grouped(about.checks || []).map(checkPart), about.more > 0 && h("p", {}, `and ${about.more} more failed checks, in the stream.`),
-    about.errors && about.errors.length > 0 && [h("h3", {}, "Errors of the suite"), about.errors.map((text) => h("pre", {}, text))],
+    about.errors && about.errors.length > 0 && [h("h3", {}, about.verdict === "infra-error" ? "Errors of the suite" : "What ended the case"), about.errors.map((text) => h("pre", {}, text))],
     differs && screen,
     await exchanges(about),
     timeline && [h("h3", {}, "Bus states"), timeline],
