@@ -1,4 +1,5 @@
-"""`bench bed`: what the bed costs, against an empty case in the same run. `bench loopback`: Google Benchmark's program."""
+"""`bench bed`: what the bed costs, against an empty case in the same run. `bench loopback`: Google Benchmark's program.
+`bench package` and `bench report` have files of their own."""
 from __future__ import annotations
 
 import argparse
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-from lab import bench_report
+from lab import bench_package, bench_report
 from lab.build import build
 from lab.errors import INFRASTRUCTURE, Stop
 from lab.process import run_grouped
@@ -26,6 +27,8 @@ FAKE_BACKEND = "/carried/bin/displif-fake-backend"
 def command(arguments: argparse.Namespace) -> int:
     if arguments.what == "report":
         return bench_report.command(arguments.quick)
+    if arguments.what == "package":
+        return bench_package.command(arguments.quick)
     progress = Progress()
     if arguments.what == "fuzz":
         from lab.fuzz.bench import command as fuzz_command

@@ -55,8 +55,9 @@ def make_parser() -> argparse.ArgumentParser:
     coverage.add_argument("--matrix", metavar="FILE", help="a kill matrix of `selftest`: its survivors count as missing")
     coverage.add_argument("--format", choices=("human", "json"), default="human")
     bench = commands.add_parser("bench", help="measure")
-    bench.add_argument("what", choices=("bed", "loopback", "report", "fuzz"), help="bed: restores, cases per minute, template build; "
+    bench.add_argument("what", choices=("bed", "loopback", "package", "report", "fuzz"), help="bed: restores, cases per minute, template build; "
                        "loopback: round trips, connection, mappings, each against a baseline of the same run; "
+                       "package: its size, and how long its programs take to start in a dom0; "
                        "report: time and memory of each report, by the number of cases; "
                        "fuzz: executions per second of each target, against an empty one")
     bench.add_argument("--quick", action="store_true", help="fewer repetitions")
