@@ -141,7 +141,7 @@ def _row(judged: Judged, entry: dict[str, Any], results: list[Result]) -> Row:
     evidence = tuple((view.attempt_title(one), one.reason, view.repro_command(judged, one)) for one in bad[:MAX_EVIDENCE])
     more = f"and {len(bad) - MAX_EVIDENCE} more" if len(bad) > MAX_EVIDENCE else ""
     return Row(str(entry["id"]), str(entry.get("title", "")), tuple(map(str, entry.get("advisories", []))), result, tone,
-               ", ".join(f"{counts[word]} {word}" for word in order if counts[word]), evidence, more or str(entry.get("why", "")))
+               ", ".join(f"{counts[word]} {word}" for word in order if counts[word]), evidence, ". ".join(part for part in (more, str(entry.get("why", ""))) if part))
 
 
 def _fuzz_text(sessions: Sequence[Session]) -> str:
