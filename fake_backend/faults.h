@@ -109,7 +109,7 @@ struct BackendFaults {
   // The id in the response belongs to no request; the true answer never comes.
   AtOperations response_unknown_id;
   // deviation, backend.deviation.response-extra-unknown-id, response.one-per-request.
-  // A response with an id of no request goes out first, then the true one.
+  // A response with an id of no request goes out first, then the true one, which may come late.
   AtOperations response_extra_unknown_id;
   // deviation, backend.deviation.response-duplicate, response.one-per-request.
   AtOperations response_duplicate;

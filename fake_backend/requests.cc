@@ -537,6 +537,13 @@ void FakeBackend::Service::deliver(Reply reply) {
   meet_change(reply);
   if (Breakdown::happened()) return;
   if (strikes_at(&BackendFaults::response_never, operation, "response-never")) return;
+  if (strikes_at(&BackendFaults::response_extra_unknown_id, operation,
+                 "response-extra-unknown-id")) {
+    displif::Response extra = reply.response;
+    extra.id = other_id(reply.response.id);
+    put_response(reply.connector, displif::encode_response(extra), "fault");
+    publish_responses(reply.connector, false);
+  }
   if (const auto late = strikes_at(&BackendFaults::response_late, operation, "response-late")) {
     timers_.emplace(xen::in(late->delay), [this, reply = std::move(reply)] { respond(reply); });
     return;
@@ -562,12 +569,6 @@ void FakeBackend::Service::respond(const Reply& reply) {
 void FakeBackend::Service::put_faulty_responses(const Reply& reply) {
   const std::uint8_t operation = reply.response.operation;
   displif::Response response = reply.response;
-  if (strikes_at(&BackendFaults::response_extra_unknown_id, operation,
-                 "response-extra-unknown-id")) {
-    displif::Response extra = response;
-    extra.id = other_id(response.id);
-    put_response(reply.connector, displif::encode_response(extra), "fault");
-  }
   if (strikes_at(&BackendFaults::response_unknown_id, operation, "response-unknown-id")) {
     response.id = other_id(response.id);
   }

@@ -53,7 +53,7 @@ def sanitizer_report(output: bytes) -> str | None:
     if report is None:
         return None
     line = output[report.start():].split(b"\n")[0]
-    return "the backend's sanitizer reports " + line.decode("utf-8", "replace")[:300]
+    return "the peer's sanitizer reports " + line.decode("utf-8", "replace")[:300]
 
 
 def how_ended(status: int) -> str:

@@ -184,6 +184,11 @@ FRONTEND_CASE(Storm, {.id = "frontend.event-page.storm",
   }
   check_timed(req::event_page_storm_survived, guest_answers(), {"the guest answers"},
               "the guest is silent");
+  const Result flip = guest.page_flip(picture.connector, picture.fb);
+  const bool completed = flip.ok && guest.wait_event(before_flip_limit()).arrived;
+  check_timed(req::event_page_storm_survived, completed, {"a flip completes by its event"},
+              flip.ok ? "no event" : flip.text());
+  if (flip.ok && !completed) guest.wait_event(peer().flip_event);  // released after all
   backend.set_faults(
       [](BackendFaults& faults) { faults.event_flood = {.times = 1, .count = 200}; });
   guest.page_flip(picture.connector, picture.fb);

@@ -2,6 +2,8 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <thread>
+
 #include "cases/frontend/guest_calls.h"
 #include "cases/support/frontend_case.h"
 
@@ -240,6 +242,8 @@ FRONTEND_CASES(UnknownResponseId, Cause,
   arrange(guest, param, connector);
   backend.set_faults([this](BackendFaults& faults) {
     faults.response_extra_unknown_id = {.times = 1, .operations = only(param.operation)};
+    // One that takes it for its own must have time to go on.
+    faults.response_late = {.times = 1, .operations = only(param.operation), .delay = quiet()};
   });
   Cursor requests = backend.request_cursor();
   const GuestCall call = call_of(param, connector);
@@ -275,6 +279,7 @@ FRONTEND_CASE(MatchedById, {.id = "frontend.ring.response-matched-by-id",
         expect_request(req::ring_response_matched_by_id, backend, Operation::dbuf_create, requests);
     const auto foreign_id = static_cast<std::uint16_t>(request.request.id ^ 0x8000U);
     backend.send_response(0, response_to(request, foreign_id, status == 0 ? kRefused : 0));
+    std::this_thread::sleep_for(quiet());
     backend.send_response(0, response_to(request, request.request.id, status));
     const Result result = guest.finish("waiting");
     const std::string expected = status == 0 ? "success" : "EIO";
@@ -363,6 +368,7 @@ FRONTEND_CASE(LateResponse, {.id = "frontend.ring.late-response",
   const auto second =
       expect_request(req::ring_late_response_ignored, backend, Operation::dbuf_create, requests);
   backend.send_response(0, response_to(first, first.request.id, 0));
+  std::this_thread::sleep_for(quiet());
   backend.send_response(0, response_to(second, second.request.id, kRefused));
   const Result result = guest.finish("second");
   check(req::ring_late_response_ignored, !result.ok, {"the second call fails, as answered"},

@@ -1,6 +1,8 @@
 // displif.h, "Responses": answers that the header does not provide for.
 #include <fmt/format.h>
 
+#include <thread>
+
 #include "cases/frontend/guest_calls.h"
 #include "cases/support/frontend_case.h"
 
@@ -10,7 +12,8 @@ namespace {
 using displif::Operation;
 using fake_backend::kAlways;
 
-constexpr std::int32_t kRefused = -5;  // -XEN_EIO
+constexpr std::int32_t kRefused = -5;      // -XEN_EIO
+constexpr std::uint8_t kUndefined = 0x55;  // no operation
 
 std::vector<std::pair<CaseSpec, Cause>> positive_specs() {
   std::vector<std::pair<CaseSpec, Cause>> list;
@@ -53,7 +56,20 @@ FRONTEND_CASE(WrongOperation, {.id = "frontend.ring.response-operation",
   guest.call("create-dumb", {{"fd", "card"}, {"name", "buffer"}, {"width", "64"}, {"height", "64"}},
              limit);
   guest.call("add-fb", {{"fd", "card"}, {"name", "fb"}, {"buffer", "buffer"}}, limit);
-  backend.clear_faults();
+  // One that no version defines, and the true one after it.
+  backend.set_faults([](BackendFaults& faults) { faults.response_never = {.times = 1}; });
+  Cursor requests = backend.request_cursor();
+  guest.start(
+      "waiting", "create-dumb",
+      {{"fd", "card"}, {"name", "other"}, {"width", "64"}, {"height", "64"}, {"bpp", "32"}});
+  const auto request = expect_request(req::ring_response_operation_checked, backend,
+                                      Operation::dbuf_create, requests);
+  displif::Response undefined{.id = request.request.id, .operation = kUndefined, .status = 0};
+  backend.send_response(0, displif::encode_response(undefined));
+  std::this_thread::sleep_for(quiet());
+  undefined.operation = XENDISPL_OP_DBUF_CREATE;
+  backend.send_response(0, displif::encode_response(undefined));
+  guest.finish("waiting", limit);
   guest.call("close", {{"name", "card"}}, limit);
   check_usable(req::ring_response_operation_checked, backend);
 }

@@ -260,6 +260,8 @@ FRONTEND_CASE(ResetErrorStatus,
   Cursor requests = backend.request_cursor();
   guest.crtc_off(picture.connector);
   expect_request(req::set_config_reset_error_survived, backend, Operation::set_config, requests);
+  check(req::set_config_reset_error_survived, guest.connectors().at(0).connected,
+        {"the connector reads connected"}, "it reads disconnected");
   const Result again = guest.set_crtc(picture.connector, picture.fb, picture.connector.width,
                                       picture.connector.height);
   const auto on = expect_request(req::set_config_reset_error_survived, backend,

@@ -95,7 +95,7 @@ FrontendCase::Picture FrontendCase::show_picture(const GuestConnector& connector
   guest.fill(picture.buffer, picture.seed);
   guest.add_fb(picture.fb, picture.buffer, "XR24", fd);
   const Result set = guest.set_crtc(connector, picture.fb, connector.width, connector.height, fd);
-  require(check(req::health_clients_served, set.ok, {"`set-crtc` succeeds"}, set.text()));
+  require(check(guest.judged_as(), set.ok, {"`set-crtc` succeeds"}, set.text()));
   return picture;
 }
 
@@ -185,7 +185,9 @@ void FrontendCase::check_usable(const Requirement& requirement, FakeBackend& bac
   if (!check(requirement, !connectors.empty() && connectors[0].connected,
              {"connector 0 reads connected"}, "it does not"))
     return;
+  const Requirement& before = guest.judge_as(requirement);
   const Picture picture = show_picture(connectors[0], "usable", fd);
+  guest.judge_as(before);
   const auto shown = backend.visible(0);
   const auto pixels = shown ? backend.pixels(shown->buffer.cookie) : std::nullopt;
   check(requirement, pixels && is_pattern(*pixels, picture.seed),

@@ -102,7 +102,7 @@ Result Guest::call(const std::string& verb, const Args& args, std::chrono::milli
 Json Guest::must(const std::string& verb, const Args& args, std::chrono::milliseconds limit) {
   Result result = call(verb, args, limit);
   if (!result.ok) {
-    recorder_.check(req::health_clients_served, false, {fmt::format("`{}` succeeds", verb)},
+    recorder_.check(*served_, false, {fmt::format("`{}` succeeds", verb)},
                     fmt::format("{} {}", result.error, result.answer.value("error", "")));
     throw PeerFailed();
   }

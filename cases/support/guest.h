@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cases/requirements.gen.h"
 #include "cases/support/guest_log.h"
 #include "harness/agent/client.h"
 #include "harness/trace/json.h"
@@ -71,6 +72,11 @@ class Guest {
   // against the call (requirement health.clients-served).
   Json must(const std::string& verb, const Args& args = {},
             std::chrono::milliseconds limit = std::chrono::seconds(15));
+  // The requirement that says so; health.clients-served unless a case has another. The old one.
+  const Requirement& judge_as(const Requirement& requirement) {
+    return *std::exchange(served_, &requirement);
+  }
+  const Requirement& judged_as() const { return *served_; }
 
   // Starts a call and returns; finish() gives its result. `name` is chosen by the caller.
   void start(const std::string& name, const std::string& verb, const Args& args = {});
@@ -111,6 +117,7 @@ class Guest {
   trace::Recorder& recorder_;
   GuestLog log_{client_};
   std::string log_text_;
+  const Requirement* served_ = &req::health_clients_served;
   std::string lost_;  // why the guest will not answer any more
 };
 

@@ -168,7 +168,8 @@ class End {
         read_source(channels[i]);
     flush();
     std::vector<std::size_t> readable;
-    for (std::size_t i = 0; i < also.size(); ++i)
+    // Those of `also` that came with a frame just now were not polled.
+    for (std::size_t i = 0; i + 1 < first_source; ++i)
       if (wanted[i + 1].revents != 0) readable.push_back(i);
     return readable;
   }

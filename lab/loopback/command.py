@@ -97,7 +97,7 @@ class RunningPeer:
             self._reader.join(1)
             words = self._last_words().splitlines()
             last = f": {words[-1][:300]}" if words else ""
-            return f"the backend ended {how_ended(ended)}" + last + lacking(self.output.octets())
+            return f"the peer ended {how_ended(ended)}" + last + lacking(self.output.octets())
         return sanitizer_report(self.output.octets())
 
     def said(self) -> str:

@@ -25,7 +25,8 @@ Modules = Callable[[Mutant], Sequence[Path]]
 SideBySide = Callable[[Callable[[Mutant], Judgement], Sequence[Mutant]], "list[Judgement]"]
 STOCK = "stock"
 ATTEMPTS = 3  # of a mutant whose run met with trouble of our own: a machine that was too slow judges nothing
-WATCHED = ("frontend.pg-flip.fields",)
+# What monitors see most of: a life without trouble, a backend that leaves, and one that comes back.
+WATCHED = ("frontend.pg-flip.fields", "frontend.bus.backend-closes.connected", "frontend.recovery.restarts")
 # What few mechanical mutants survive, in seconds; the others are then tried with SMOKE.
 FIRST = ("frontend.pg-flip.fields", "frontend.dbuf-create.fields.333x77x32")
 # A little of everything that the driver does, in a minute or less: what a mechanical mutant is tried with.
@@ -151,7 +152,12 @@ def kill_all(mutants: Sequence[Mutant], cases: dict[str, list[str]], modules_of:
         def caught(so_far: Path) -> bool:
             return judge(mutant, read_checks(so_far), stock, 0).by is not None
 
-        modules = modules_of(mutant)
+        try:
+            modules = modules_of(mutant)
+        except (BedError, MutantError) as error:  # the others are tried nevertheless
+            judgement = Judgement(mutant, None, f"not built: {error.message.splitlines()[0]}", time.monotonic() - started, unjudged=True)
+            progress.say("mutants", f"{mutant.name}: {judgement.text}\n{error.message}")
+            return judgement
         for attempt in range(1, ATTEMPTS + 1):
             name = mutant.name if attempt == 1 else f"{mutant.name}-{attempt}"
             seen = _complete(run(name, modules, cases[mutant.requirement], caught))

@@ -118,4 +118,4 @@ class RemotePeer:
             return sanitizer_report(self._output())
         status = -int(answer["signal"]) if answer.get("signal") else int(answer["status"])
         last = self.said().strip().splitlines()[-1:]
-        return f"the backend ended {how_ended(status)}" + "".join(f": {line[:300]}" for line in last)
+        return f"the peer ended {how_ended(status)}" + "".join(f": {line[:300]}" for line in last)

@@ -166,10 +166,10 @@ def test_displ_be_keeps_what_is_expected_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text, verdict, reason", [
     # mark, then: dies under the case
-    ("sleep 0.3; kill -SEGV $$", "crash", "the backend ended by SIGSEGV"),
-    ("sleep 0.3; exit 5", "crash", "the backend ended with status 5"),
+    ("sleep 0.3; kill -SEGV $$", "crash", "the peer ended by SIGSEGV"),
+    ("sleep 0.3; exit 5", "crash", "the peer ended with status 5"),
     ("echo '==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x1'; sleep 60", "crash",
-     "the backend's sanitizer reports ERROR: AddressSanitizer: heap-use-after-free"),
+     "the peer's sanitizer reports ERROR: AddressSanitizer: heap-use-after-free"),
     ("sleep 60", "fail", ""),                                       # runs, and serves nothing
     ("trap '' TERM; while :; do sleep 0.2; done", "fail", ""),      # ignores SIGTERM
     ("sleep 61 & sleep 60", "fail", ""),                            # forks a child

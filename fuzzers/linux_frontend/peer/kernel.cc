@@ -79,6 +79,9 @@ void start_calls() {
   pthread_getcpuclockid(pthread_self(), &g_clock);
   g_round_start = used();
   g_ready = true;
+  shim::g_delay_hook = [](unsigned long ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+  };
   shim::scheduler_begin();
   shim::drm_begin();
   shim_module_init();

@@ -105,9 +105,12 @@ static inline void list_add(struct list_head* entry, struct list_head* head) {
   entry->prev = head;
   head->next = entry;
 }
-static inline void list_del(struct list_head* entry) {
+static inline void __list_del_entry(struct list_head* entry) {
   entry->next->prev = entry->prev;
   entry->prev->next = entry->next;
+}
+static inline void list_del(struct list_head* entry) {
+  __list_del_entry(entry);
   entry->next = (struct list_head*)0x100; /* LIST_POISON */
   entry->prev = (struct list_head*)0x122;
 }
@@ -146,6 +149,12 @@ int dma_coerce_mask_and_coherent(struct device* dev, u64 mask);
 /* ---- time, locks, work */
 #define msecs_to_jiffies(ms) ((unsigned long)(ms))
 void msleep(unsigned int ms);
+void mdelay(unsigned long ms);
+#define HZ 1000
+unsigned long shim_jiffies(void); /* busy waiting moves them on, too */
+#define jiffies shim_jiffies()
+#define time_before(a, b) ((long)((a) - (b)) < 0)
+void cpu_relax(void);
 
 typedef struct {
   int held;
@@ -168,7 +177,7 @@ struct completion {
 };
 void init_completion(struct completion* completion);
 void reinit_completion(struct completion* completion);
-long wait_for_completion_timeout(struct completion* completion, unsigned long jiffies);
+long wait_for_completion_timeout(struct completion* completion, unsigned long timeout);
 void complete(struct completion* completion);
 void complete_all(struct completion* completion);
 
@@ -180,7 +189,7 @@ struct delayed_work {
 };
 #define INIT_DELAYED_WORK(dw, f) ((dw)->work.func = (f))
 #define to_delayed_work(w) container_of(w, struct delayed_work, work)
-bool schedule_delayed_work(struct delayed_work* work, unsigned long jiffies);
+bool schedule_delayed_work(struct delayed_work* work, unsigned long delay);
 bool cancel_delayed_work(struct delayed_work* work);
 bool cancel_delayed_work_sync(struct delayed_work* work);
 

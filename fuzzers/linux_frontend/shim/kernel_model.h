@@ -63,6 +63,9 @@ void scheduler_end();
 
 // Called at each interleaving point where only shared memory may change; the attacker's.
 extern void (*g_memory_hook)();
+// Called when the driver delays without giving up the processor, `ms` milliseconds long: what is
+// to happen outside the guest meanwhile. Without one, shared memory may change.
+extern void (*g_delay_hook)(unsigned long ms);
 // Asked when nothing can run: true when it has made something runnable.
 extern bool (*g_idle_hook)();
 // Asked before the driver learns of the backend's InitWait and reads its configuration: false

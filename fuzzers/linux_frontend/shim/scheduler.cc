@@ -10,6 +10,7 @@
 namespace displif_cts::shim {
 
 void (*g_memory_hook)() = nullptr;
+void (*g_delay_hook)(unsigned long) = nullptr;
 bool (*g_idle_hook)() = nullptr;
 
 namespace {
@@ -45,6 +46,7 @@ std::vector<Work> g_work;
 std::vector<int> g_pending;  // interrupts that wait for the last lock
 std::array<const void*, kThreads> g_running_work{};
 std::uint64_t g_now = 0;
+std::uint64_t g_relaxed = 0;  // ms spent in busy loops
 // What is ready, in that order; each task at most once.
 std::array<Task*, kThreads> g_ready{};
 std::size_t g_first_ready = 0;
@@ -321,6 +323,23 @@ void msleep(unsigned int ms) {
   wait_for(nullptr, now() + ms);
 }
 
+// Busy: no other task runs, whatever locks are held.
+void mdelay(unsigned long ms) {
+  shim_barrier();
+  if (g_delay_hook != nullptr) {
+    g_delay_hook(ms);
+  } else if (g_memory_hook != nullptr) {
+    g_memory_hook();
+  }
+}
+
+void cpu_relax() {
+  mdelay(1);
+  ++g_relaxed;
+}
+
+unsigned long shim_jiffies() { return now() + g_relaxed; }
+
 void spin_lock_init(spinlock_t* lock) { lock->held = 0; }
 
 void shim_spin_lock(spinlock_t* lock) {
@@ -359,9 +378,9 @@ void mutex_unlock(struct mutex* mutex) {
 void init_completion(struct completion* completion) { completion->done = 0; }
 void reinit_completion(struct completion* completion) { completion->done = 0; }
 
-long wait_for_completion_timeout(struct completion* completion, unsigned long jiffies) {
+long wait_for_completion_timeout(struct completion* completion, unsigned long timeout) {
   shim_point();
-  const std::uint64_t deadline = now() + jiffies;
+  const std::uint64_t deadline = now() + timeout;
   while (completion->done == 0) {
     if (!wait_for(completion, deadline)) break;
   }
@@ -380,12 +399,12 @@ void complete_all(struct completion* completion) {
   wake(completion);
 }
 
-bool schedule_delayed_work(struct delayed_work* work, unsigned long jiffies) {
+bool schedule_delayed_work(struct delayed_work* work, unsigned long delay) {
   shim_point();
   for (const Timer& timer : g_timers) {
     if (timer.work == work) return false;
   }
-  g_timers.push_back({work, g_now + jiffies});
+  g_timers.push_back({work, g_now + delay});
   return true;
 }
 

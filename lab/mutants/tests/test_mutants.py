@@ -201,6 +201,19 @@ def test_a_requirement_without_case_is_no_survivor_but_an_error(tmp_path: Path) 
         kill_all([MUTANT], {}, lambda _: [], lambda *_: tmp_path, Progress(quiet=True))
 
 
+def test_a_mutant_that_does_not_build_leaves_the_others_to_be_tried(tmp_path: Path) -> None:
+    second = Mutant("n", "event-id", "a.b", "f", "d")
+
+    def modules_of(mutant: Mutant) -> list[Path]:
+        if mutant is MUTANT:
+            raise BedError("the build failed")
+        return []
+
+    result = kill_all([MUTANT, second], {"a.b": ["c1"]}, modules_of,
+                      lambda name, *_: stream(tmp_path / name, [("c1", "a.b", name == STOCK)]), Progress(quiet=True))
+    assert [judgement.text for judgement in result] == ["NOT JUDGED: not built: the build failed", "caught by c1"]
+
+
 def test_an_incomplete_run_is_no_survivor_but_infrastructure(tmp_path: Path) -> None:
     cut = stream(tmp_path / "stream.jsonl", [("c1", "a.b", False)], end=False)
     with pytest.raises(Stop) as raised:

@@ -89,8 +89,8 @@ def test_a_peer_is_ready_when_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("output, end, message", [
-    (b"no device\n", {"status": 1, "signal": 0}, "the backend ended with status 1: no device before it was ready"),
-    (b"", {"status": None, "signal": 11}, "the backend ended by SIGSEGV before it was ready"),
+    (b"no device\n", {"status": 1, "signal": 0}, "the peer ended with status 1: no device before it was ready"),
+    (b"", {"status": None, "signal": 11}, "the peer ended by SIGSEGV before it was ready"),
 ])
 def test_a_peer_that_ends_first_is_said(output: bytes, end: dict[str, Any], message: str) -> None:
     with pytest.raises(BedError, match=message):
@@ -99,7 +99,7 @@ def test_a_peer_that_ends_first_is_said(output: bytes, end: dict[str, Any], mess
 
 def test_a_sanitizers_report_is_trouble() -> None:
     report = peer_with(Dom0(b"ready\n==1==ERROR: AddressSanitizer: heap-use-after-free\n")).trouble()
-    assert report == "the backend's sanitizer reports ERROR: AddressSanitizer: heap-use-after-free"
+    assert report == "the peer's sanitizer reports ERROR: AddressSanitizer: heap-use-after-free"
 
 
 def test_a_flood_is_kept_at_its_ends() -> None:
