@@ -1,6 +1,8 @@
 // XenStore nodes that no tool stack and no sane backend writes.
 #include <fmt/format.h>
 
+#include <thread>
+
 #include "cases/frontend/frontend_node.h"
 #include "cases/support/frontend_case.h"
 #include "harness/displif/nodes.h"
@@ -40,6 +42,9 @@ FRONTEND_CASES(Resolution, Text, resolution_specs()) {
   xen::Store store = xen::Store::open();
   store.write(node, param.text);
   bad.start();
+  std::this_thread::sleep_for(quiet());
+  check_timed(survived, guest_answers(seconds(4)), {"the guest answers while it reads the node"},
+              "the guest is silent");
   // It may refuse the device or make something of it.
   FrontendNode frontend(bad);
   const auto state = frontend.await({State::connected, State::closing, State::closed}, soon());

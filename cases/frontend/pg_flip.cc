@@ -19,7 +19,8 @@ FRONTEND_CASE(FlipFields,
               {.id = "frontend.pg-flip.fields",
                .title = "A flip names the framebuffer that the guest flips to, and completes once, "
                         "by its event.",
-               .requirements = of(req::pg_flip_cookie, req::pg_flip_completes_by_event)}) {
+               .requirements = of(req::pg_flip_cookie, req::pg_flip_completes_by_event,
+                                  req::ring_response_matched_by_id)}) {
   FakeBackend& backend = connect();
   guest.open();
   const Picture picture = show_picture(guest.connectors().at(0), "picture");
@@ -42,6 +43,9 @@ FRONTEND_CASE(FlipFields,
     const FlipEvent event = guest.wait_event(before_flip_limit());
     check(req::pg_flip_completes_by_event, event.arrived, {"one event"}, "no event");
   }
+  // A flip whose response was passed over has failed for the guest, event or not.
+  check(req::ring_response_matched_by_id, guest.connectors().at(0).connected,
+        {"the connector reads connected: each flip was answered"}, "it reads disconnected");
   const FlipEvent more = guest.wait_event(quiet());
   check(req::pg_flip_completes_by_event, !more.arrived, {"one event for each flip"},
         more.arrived ? "one more" : "one for each");
