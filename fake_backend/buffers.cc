@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 namespace displif_cts::fake_backend {
@@ -37,14 +38,12 @@ std::uint32_t* entries_of(const xen::Mapping& page) {
 displif::Directory Buffers::walk(xen::GrantRef first, std::uint32_t size, xen::Access access,
                                  displif::Entries entries, std::vector<xen::Mapping>& pages) const {
   const auto map = [&](xen::GrantRef ref) -> std::optional<std::span<const std::byte>> {
-    try {
-      pages.push_back(grants_.map(frontend_, ref, access));
-    } catch (const xen::Error&) {
-      return std::nullopt;
-    }
+    auto page = grants_.try_map(frontend_, std::span(&ref, 1), access);
+    if (!page) return std::nullopt;
+    pages.push_back(std::move(*page));
     return pages.back().page(0);
   };
-  return displif::walk_directory(first, size, map, entries);
+  return displif::walk_directory(first, size, std::ref(map), entries);
 }
 
 Outcome Buffers::map_guest(const DisplayBuffer& buffer, xen::Access access,

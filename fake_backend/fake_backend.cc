@@ -37,6 +37,13 @@ FakeBackend::~FakeBackend() = default;
 
 // --- life ----------------------------------------------------------------------------------------
 
+void FakeBackend::forget() {
+  service_->run([&] {
+    const std::lock_guard lock(service_->journal.mutex);
+    service_->journal.forget();
+  });
+}
+
 bool FakeBackend::turn(std::chrono::milliseconds most) { return service_->turn(most); }
 
 void FakeBackend::create_device(const std::function<void(bus::DeviceConfig&)>& change) {

@@ -168,6 +168,9 @@ class FakeBackend {
   // Without a thread of its own: one turn of the service, after at most `most` of waiting for
   // something to do. True: there is more to do at once.
   bool turn(std::chrono::milliseconds most);
+  // Forgets what was seen and done, not the connection: cursors begin anew. For who never looks,
+  // and goes on for ever.
+  void forget();
 
   // --- faults ----------------------------------------------------------------------------------
 

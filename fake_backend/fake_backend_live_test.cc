@@ -615,6 +615,9 @@ TEST_F(Live, snapshots_may_be_taken_while_the_guest_is_busy) {
   for (unsigned i = 0; i < 300; ++i) ASSERT_EQ(frontend_->call(0, flip(11)), 0);
   stop = true;
   reader.join();
+  // A flip's event follows its response.
+  Cursor last{299};
+  EXPECT_TRUE(backend_->await_event(0, xen::in(kSoon), last));
   EXPECT_EQ(backend_->events().size(), 300U);
 }
 

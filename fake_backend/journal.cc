@@ -21,6 +21,15 @@ std::string describe(const ReceivedRequest& request) {
                                     : std::string("unanswered"));
 }
 
+void Journal::forget() {
+  requests.clear();
+  responses.clear();
+  events.clear();
+  states.clear();
+  trouble.clear();
+  directories.clear();
+}
+
 std::string Journal::last_seen() const {
   std::string text = fmt::format(
       "frontend {}, backend {}, {}", frontend_known ? state_text(frontend_state) : "not seen",

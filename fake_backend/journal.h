@@ -42,6 +42,8 @@ struct Journal {
   unsigned protocol = 1;
   std::string ended;  // why the service cannot go on; empty while it can
 
+  // Leaves what the entries are about. With `mutex` held.
+  void forget();
   // One line: what was seen last. With `mutex` held.
   std::string last_seen() const;
 };

@@ -1,6 +1,5 @@
 #include "fake_backend/model.h"
 
-#include <fmt/format.h>
 #include <xen/errno.h>
 
 #include <algorithm>
@@ -14,9 +13,9 @@ namespace {
 
 using displif::raw;
 
-template <typename... Parts>
-Answer refuse(int error, fmt::format_string<Parts...> format, Parts&&... parts) {
-  return {-error, fmt::format(format, std::forward<Parts>(parts)...), NoEffect{}};
+template <typename... Numbers>
+Answer refuse(int error, fmt::format_string<Numbers...> format, const Numbers&... numbers) {
+  return {-error, Reason(format, numbers...), NoEffect{}};
 }
 
 Answer accept(const Effect& effect) { return {0, {}, effect}; }
@@ -172,8 +171,7 @@ Answer Model::decide_attach(const displif::FbAttach& request, BackendFaults& fau
   }
   const auto format_bpp = displif::bits_per_pixel(request.pixel_format);
   if (!format_bpp) {
-    return refuse(XEN_EINVAL, "pixel format {} is not supported",
-                  displif::fourcc_name(request.pixel_format));
+    return {-XEN_EINVAL, Reason::pixel_format(request.pixel_format), NoEffect{}};
   }
   const std::uint32_t bpp = *format_bpp;
   const std::uint64_t need = picture_size(request.width, request.height, bpp);

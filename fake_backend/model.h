@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "fake_backend/faults.h"
+#include "fake_backend/reason.h"
 #include "harness/displif/nodes.h"
 #include "harness/displif/wire.h"
 
@@ -97,7 +98,7 @@ using Effect = std::variant<NoEffect, CreateBuffer, DestroyBuffer, AttachFramebu
 
 struct Answer {
   std::int32_t status = 0;  // 0 or -XEN_E...
-  std::string reason;       // why it was refused, in words; empty on success
+  Reason reason;            // why it was refused, in words; empty on success
   Effect effect;            // NoEffect when refused
 };
 

@@ -90,7 +90,7 @@ Model populated(ModelOptions options = two_connectors()) {
   for (const Request& req : {create(), create({.cookie = 2}), attach(1, 11), attach(2, 12),
                              configure(11, 0, 0, 640, 480, 32)}) {
     const Answer answer = model.decide(0, req);
-    EXPECT_EQ(answer.status, 0) << answer.reason;
+    EXPECT_EQ(answer.status, 0) << answer.reason.text();
     model.apply(0, answer.effect);
   }
   return model;
@@ -109,7 +109,7 @@ TEST_P(Decide, answers_as_the_header_says) {
   const Row& row = GetParam();
   const Model model = populated();
   const Answer answer = model.decide(row.connector, row.req);
-  EXPECT_EQ(answer.status, row.status) << row.what << ": " << answer.reason;
+  EXPECT_EQ(answer.status, row.status) << row.what << ": " << answer.reason.text();
   EXPECT_EQ(answer.reason.empty(), row.status == 0);
   if (row.status != 0) {
     EXPECT_TRUE(std::holds_alternative<NoEffect>(answer.effect));
@@ -239,7 +239,7 @@ TEST(Model, backend_allocation_is_accepted_when_offered) {
   options.be_alloc = true;
   const Model model(options);
   const Answer answer = model.decide(0, create({.flags = XENDISPL_DBUF_FLG_REQ_ALLOC}));
-  ASSERT_EQ(answer.status, 0) << answer.reason;
+  ASSERT_EQ(answer.status, 0) << answer.reason.text();
   EXPECT_TRUE(std::get<CreateBuffer>(answer.effect).buffer.backend_allocated);
 }
 
@@ -355,7 +355,7 @@ TEST_P(LeftOutCheck, is_refused_by_the_reference_and_accepted_by_the_mutant) {
   BackendFaults faults;
   fault->apply(faults);
   const Answer answer = model.decide(row.connector, row.req, faults);
-  EXPECT_EQ(answer.status, 0) << answer.reason;
+  EXPECT_EQ(answer.status, 0) << answer.reason.text();
   model.apply(row.connector, answer.effect);
 }
 
@@ -387,7 +387,7 @@ TEST(Model, a_fault_strikes_as_often_as_it_says) {
   EXPECT_EQ(model.decide(0, create({.cookie = 0}), faults).status, 0);
   EXPECT_EQ(model.decide(0, create({.cookie = 0}), faults).status, 0);
   EXPECT_EQ(model.decide(0, create({.cookie = 0}), faults).status, -XEN_EINVAL);
-  EXPECT_EQ(model.decide(0, create({.cookie = 0}), faults).reason, "dbuf_cookie is 0");
+  EXPECT_EQ(model.decide(0, create({.cookie = 0}), faults).reason.text(), "dbuf_cookie is 0");
 }
 
 }  // namespace

@@ -63,6 +63,8 @@ void FakeBackend::Service::struck(std::string_view name) {
 }
 
 bool FakeBackend::Service::strikes(Times BackendFaults::*fault, std::string_view name) {
+  // Only this thread changes the faults: it need not lock to look at them.
+  if (journal.faults.*fault == 0) return false;
   {
     const std::lock_guard lock(journal.mutex);
     if (!strike(journal.faults.*fault)) return false;
@@ -75,6 +77,7 @@ template <class Fault>
 std::optional<Fault> FakeBackend::Service::strikes_at(Fault BackendFaults::*fault,
                                                       std::uint8_t operation,
                                                       std::string_view name) {
+  if ((journal.faults.*fault).times == 0) return std::nullopt;
   Fault found;
   {
     const std::lock_guard lock(journal.mutex);
@@ -89,6 +92,7 @@ std::optional<Fault> FakeBackend::Service::strikes_at(Fault BackendFaults::*faul
 template <class Fault>
 std::optional<Fault> FakeBackend::Service::strikes_with(Fault BackendFaults::*fault,
                                                         std::string_view name) {
+  if ((journal.faults.*fault).times == 0) return std::nullopt;
   Fault found;
   {
     const std::lock_guard lock(journal.mutex);
@@ -100,6 +104,7 @@ std::optional<Fault> FakeBackend::Service::strikes_with(Fault BackendFaults::*fa
 }
 
 void FakeBackend::Service::meet(Situation situation) {
+  if (journal.faults.breaks_down.situation != situation) return;
   {
     const std::lock_guard lock(journal.mutex);
     BreakdownFault& fault = journal.faults.breaks_down;
@@ -110,10 +115,7 @@ void FakeBackend::Service::meet(Situation situation) {
 }
 
 void FakeBackend::Service::meet_reserved(const displif::Request& request) {
-  {
-    const std::lock_guard lock(journal.mutex);
-    if (journal.faults.breaks_down.situation != Situation::reserved_octets) return;
-  }
+  if (journal.faults.breaks_down.situation != Situation::reserved_octets) return;
   if (!displif::nonzero_bytes(request.packet, displif::reserved_bytes(request.operation, 2))
            .empty())
     meet(Situation::reserved_octets);
@@ -194,7 +196,8 @@ void FakeBackend::Service::read_confirmations(std::size_t connector) {
 void FakeBackend::Service::drain_ports() {
   const std::size_t most = 4 * (links_.size() + kept_links_.size()) + 4;
   for (std::size_t n = 0; n < most; ++n) {
-    const auto port = channels_->wait(xen::Clock::now());
+    // poll() has said that there is a first one.
+    const auto port = n == 0 ? channels_->take() : channels_->wait(xen::Clock::now());
     if (!port) return;
     for (std::size_t i = 0; i < links_.size(); ++i) {
       Link& link = links_[i];
@@ -225,10 +228,10 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
   link.backlog_since.reset();
   if (connector != 0 && strikes(&BackendFaults::only_first_connector, "only-first-connector"))
     return;
-  std::vector<Reply> replies;
-  const std::vector<std::size_t> numbers = take_requests(connector, notified);
-  replies.reserve(numbers.size());
-  for (const std::size_t number : numbers) {
+  std::vector<Reply>& replies = replies_;
+  replies.clear();
+  take_requests(connector, notified);
+  for (const std::size_t number : taken_) {
     Reply reply = handle(number);
     const bool twice = std::ranges::any_of(
         replies, [&](const Reply& other) { return other.response.id == reply.response.id; });
@@ -255,14 +258,11 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
   }
 }
 
-std::vector<std::size_t> FakeBackend::Service::take_requests(std::size_t connector, bool notified) {
+void FakeBackend::Service::take_requests(std::size_t connector, bool notified) {
   Link& link = links_[connector];
-  std::vector<std::size_t> taken;
-  bool single = false;
-  {
-    const std::lock_guard lock(journal.mutex);
-    single = journal.faults.one_per_notification != 0;
-  }
+  std::vector<std::size_t>& taken = taken_;
+  taken.clear();
+  const bool single = journal.faults.one_per_notification != 0;
   // One ring's length at most: the frontend can refill it as fast as we take.
   while (taken.size() < (single ? 1 : link.ring.size())) {
     const displif::Taken next = link.ring.take_request();
@@ -276,7 +276,6 @@ std::vector<std::size_t> FakeBackend::Service::take_requests(std::size_t connect
   }
   if (taken.size() == link.ring.size() && strikes(&BackendFaults::full_ring_cut, "full-ring-cut"))
     taken.pop_back();
-  return taken;
 }
 
 // ring.h, "Ill-behaved frontend determination": there cannot be that many requests.
@@ -310,26 +309,27 @@ void FakeBackend::Service::take_overflowing(std::size_t connector, std::uint32_t
 
 std::size_t FakeBackend::Service::journal_request(std::size_t connector, std::uint32_t index,
                                                   const displif::Packet& packet, bool notified) {
-  ReceivedRequest received;
-  received.connector = connector;
-  received.ring_index = index;
-  received.request = displif::decode_request(packet);
-  received.ns = trace::now_ns();
-  received.notified = notified;
+  const std::uint64_t now = trace::now_ns();
   unsigned protocol = 1;
   std::size_t number = 0;
   {
     const std::lock_guard lock(journal.mutex);
-    received.connection = journal.connections;
     protocol = journal.protocol;
     // Beyond the limit the last entry is used again: the guest is served, the journal is full.
     if (journal.requests.size() >= kJournalLimit) journal.requests.pop_back();
-    number = received.number = journal.requests.size();
-    journal.requests.push_back(received);
+    number = journal.requests.size();
+    ReceivedRequest& received = journal.requests.add();
+    received.number = number;
+    received.connector = connector;
+    received.connection = journal.connections;
+    received.ring_index = index;
+    received.request = displif::decode_request(packet);
+    received.ns = now;
+    received.notified = notified;
   }
   recorder_.message(Kind::request, Direction::front_to_back, packet, [&] {
     Json fields{{"connector", connector}, {"index", index}, {"notified", notified}};
-    fields.update(displif::describe(received.request, protocol));
+    fields.update(displif::describe(journal.requests[number].request, protocol));
     return fields;
   });
   journal.changed.notify_all();
@@ -344,11 +344,8 @@ Answer FakeBackend::Service::decide(const ReceivedRequest& request) {
 }
 
 FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
-  ReceivedRequest request;
-  {
-    const std::lock_guard lock(journal.mutex);
-    request = journal.requests[number];
-  }
+  // Entries stay where they are, and only this thread changes them.
+  const ReceivedRequest& request = journal.requests[number];
   const std::uint8_t operation = request.request.operation;
   meet_reserved(request.request);
   Reply reply;
@@ -367,7 +364,7 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
     Answer release{0, {}, std::move(released)};
     carry_out(request, release, reply);
     reply.response.status = injected->status;
-    reply.reason = "fault error-status";
+    reply.injected = true;
   } else {
     meet_refusal(request, answer);
     if (answer.status == 0) carry_out(request, answer, reply);
@@ -388,7 +385,6 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
                           strikes(&BackendFaults::flip_event_on_error, "flip-event-on-error"))) {
     reply.flip = flip->fb_cookie;
   }
-  if (!injected) reply.reason = answer.reason;
   update([&](Journal& j) { j.requests[number].answer = std::move(answer); });
   return reply;
 }
@@ -518,9 +514,9 @@ void FakeBackend::Service::apply(std::size_t connector, Effect effect) {
 void FakeBackend::Service::meet_change(const Reply& reply) {
   std::uint32_t index = 0;
   displif::Packet before{};
+  if (journal.faults.breaks_down.situation != Situation::request_changed) return;
   {
     const std::lock_guard lock(journal.mutex);
-    if (journal.faults.breaks_down.situation != Situation::request_changed) return;
     index = journal.requests[reply.number].ring_index;
     before = journal.requests[reply.number].request.packet;
   }
@@ -581,14 +577,16 @@ void FakeBackend::Service::put_faulty_responses(const Reply& reply) {
                  "response-reserved-nonzero")) {
     dirty(packet, displif::reserved_response_bytes(response.operation, 2));
   }
-  put_response(reply.connector, packet, reply.reason);
+  static const Reason kInjected("fault error-status");
+  put_response(reply.connector, packet,
+               reply.injected ? kInjected : journal.requests[reply.number].answer.reason);
   if (strikes_at(&BackendFaults::response_duplicate, operation, "response-duplicate")) {
     put_response(reply.connector, packet, "fault response-duplicate");
   }
 }
 
 void FakeBackend::Service::put_response(std::size_t connector, const displif::Packet& packet,
-                                        std::string_view reason) {
+                                        const Reason& reason) {
   Link& to = link(connector);
   SentResponse sent;
   sent.connector = connector;
@@ -598,10 +596,12 @@ void FakeBackend::Service::put_response(std::size_t connector, const displif::Pa
   recorder_.message(Kind::response, Direction::back_to_front, packet, [&] {
     Json fields{{"connector", connector}, {"index", sent.ring_index}};
     fields.update(displif::describe(sent.response));
-    if (!reason.empty()) fields["reason"] = reason;
+    if (!reason.empty()) fields["reason"] = reason.text();
     return fields;
   });
-  const displif::Packet request = to.ring.shared().read_slot(sent.ring_index);
+  displif::Packet request{};
+  if (journal.faults.response_slot_wrong != 0)
+    request = to.ring.shared().read_slot(sent.ring_index);
   to.ring.put_response(packet);
   if (sent.ring_index == UINT16_MAX) meet(Situation::long_run);
   if (sent.ring_index >= to.ring.size() &&
@@ -639,11 +639,8 @@ void FakeBackend::Service::publish_responses(std::size_t connector, bool notify_
   if (strikes(&BackendFaults::rsp_prod_backwards, "rsp-prod-backwards")) forge(before - 1);
   if (strikes(&BackendFaults::req_prod_written, "req-prod-written"))
     to.ring.shared().set_req_prod(0);
-  std::uint8_t operation = 0;
-  {
-    const std::lock_guard lock(journal.mutex);
-    if (!journal.responses.empty()) operation = journal.responses.back().response.operation;
-  }
+  const std::uint8_t operation =
+      journal.responses.empty() ? 0 : journal.responses.back().response.operation;
   if (strikes_at(&BackendFaults::response_not_notified, operation, "response-not-notified")) return;
   if (wanted || forged || notify_anyway) to.req_port.notify();
 }
@@ -656,11 +653,11 @@ void FakeBackend::Service::after_answer(std::size_t connector) {
       link(connector).evt_port.notify();
     }
   }
+  if (journal.faults.unexpected_state.times == 0) return;
   std::optional<std::uint32_t> state;
   {
     const std::lock_guard lock(journal.mutex);
     StateFault& fault = journal.faults.unexpected_state;
-    if (fault.times == 0) return;
     if (fault.after > 0 && --fault.after > 0) return;
     if (strike(fault.times)) state = fault.state;
   }
@@ -727,7 +724,8 @@ void FakeBackend::Service::put_event(std::size_t connector, const displif::Packe
     return fields;
   });
   // A frontend need not confirm (displif.h, "Back to front events delivery"): never wait for room.
-  const displif::Packet before = to.events.shared().read_slot(sent.page_index);
+  displif::Packet before{};
+  if (journal.faults.event_slot_wrong != 0) before = to.events.shared().read_slot(sent.page_index);
   const bool stops = strikes(&BackendFaults::stops_when_unconfirmed, "stops-when-unconfirmed");
   if (!to.events.put(packet, stops ? displif::WhenFull::refuse : displif::WhenFull::overwrite))
     return;

@@ -167,8 +167,8 @@ void FakeBackend::Service::step(std::chrono::milliseconds most) {
   fds[0] = {wake_fd_, POLLIN, 0};
   fds[1] = {store_ && frontend_watch_ ? store_->fd() : -1, POLLIN, 0};
   fds[2] = {channels_ ? channels_->fd() : -1, POLLIN, 0};
-  if (poll(fds.data(), fds.size(), std::min(wait_ms(), static_cast<int>(most.count()))) < 0 &&
-      errno != EINTR) {
+  const int wait = most.count() == 0 ? 0 : std::min(wait_ms(), static_cast<int>(most.count()));
+  if (poll(fds.data(), fds.size(), wait) < 0 && errno != EINTR) {
     throw xen::Error("poll", "the service's descriptors", errno);
   }
   if (fds[0].revents != 0) {

@@ -58,7 +58,7 @@ class FakeBackend::Service {
   bool has_links() const { return !links_.empty(); }
   Buffers* buffers() { return buffers_ ? &*buffers_ : nullptr; }
   // Puts a packet as it is; with its record and journal entry.
-  void put_response(std::size_t connector, const displif::Packet& packet, std::string_view reason);
+  void put_response(std::size_t connector, const displif::Packet& packet, const Reason& reason);
   void publish_responses(std::size_t connector, bool notify_anyway);
   void put_event(std::size_t connector, const displif::Packet& packet);
   void publish_events(std::size_t connector);
@@ -78,7 +78,7 @@ class FakeBackend::Service {
     std::size_t number = 0;  // in the journal
     std::size_t connector = 0;
     displif::Response response;
-    std::string reason;
+    bool injected = false;         // the status is a fault's, and the answer's reason not why
     std::optional<FbCookie> flip;  // a flip event is due
   };
 
@@ -111,7 +111,7 @@ class FakeBackend::Service {
   // --- requests
   void drain_ports();
   void serve(std::size_t connector, bool notified);
-  std::vector<std::size_t> take_requests(std::size_t connector, bool notified);
+  void take_requests(std::size_t connector, bool notified);  // into taken_
   void take_overflowing(std::size_t connector, std::uint32_t prod, std::vector<std::size_t>& taken);
   std::size_t journal_request(std::size_t connector, std::uint32_t index,
                               const displif::Packet& packet, bool notified);
@@ -172,6 +172,8 @@ class FakeBackend::Service {
 
   std::unique_ptr<bus::DeviceInstance> instance_;
   Phase phase_ = Phase::idle;
+  std::vector<std::size_t> taken_;  // requests that are being served, by their numbers
+  std::vector<Reply> replies_;      // and what was decided about them
   unsigned refusals_ = 0;
   unsigned idle_notifications_ = 0;
   std::string written_state_;  // by us

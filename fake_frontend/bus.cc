@@ -547,9 +547,9 @@ void FakeFrontend::Service::give_up_all(std::string_view why) {
       }
     }
     if (!links_.empty() || !j.endless) return;
-    for (SentRequest& request : j.requests) {
+    j.requests.for_each([&](SentRequest& request) {
       if (!request.response && request.given_up.empty()) request.given_up = why;
-    }
+    });
   });
 }
 

@@ -180,7 +180,7 @@ FRONTEND_CASES(Sizes, Size, size_specs()) {
   check(req::page_directory_references_valid, mapped, {"every reference can be mapped"},
         mapped           ? "all were mapped"
         : zero != "none" ? zero
-                         : request.answer.reason);
+                         : request.answer.reason.text());
   require(check(offered, made.ok, {"the buffer is created"}, made.text()));
 
   const DumbBuffer buffer{

@@ -35,7 +35,7 @@ FRONTEND_CASE(DestroyFields,
     check_equal(req::dbuf_destroy_cookie, "cookie", hex_text(cookies[number]),
                 hex_text(raw(destroy.request.as<DbufDestroy>()->dbuf_cookie)));
     check(req::dbuf_destroy_only_existing, destroy.answer.status == 0, {"a buffer that lives"},
-          destroy.answer.status == 0 ? "it does" : destroy.answer.reason);
+          destroy.answer.status == 0 ? "it does" : destroy.answer.reason.text());
   }
 }
 

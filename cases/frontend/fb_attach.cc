@@ -191,7 +191,7 @@ FRONTEND_CASE(DetachFields,
     check_equal(req::fb_detach_cookie, "cookie", hex_text(cookies[number]),
                 hex_text(raw(detach.request.as<FbDetach>()->fb_cookie)));
     check(req::fb_detach_only_attached, detach.answer.status == 0, {"a framebuffer that lives"},
-          detach.answer.status == 0 ? "it does" : detach.answer.reason);
+          detach.answer.status == 0 ? "it does" : detach.answer.reason.text());
   }
 }
 

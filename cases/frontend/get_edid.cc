@@ -40,7 +40,7 @@ FRONTEND_CASE(Asked, {.id = "frontend.get-edid.fields",
   // The model refuses a directory that ends before the buffer does, as any backend has to.
   const bool listed = asked->answer.status == 0 && asked->status == 0;
   check(req::get_edid_buffer_size, listed, {"a directory that lists buffer_sz octets"},
-        listed ? "it does" : asked->answer.reason);
+        listed ? "it does" : asked->answer.reason.text());
 }
 
 FRONTEND_CASE(NotInVersion1, {.id = "frontend.get-edid.not-in-version-1",

@@ -68,6 +68,7 @@ void Attacker::play(const fuzz::Input& input) {
     run();
     restore();
     tidy_up();
+    machine_.backend().forget();
   }
   if (!whole_connections_) return;
   if (connected_ && !machine_.disconnect())
@@ -205,7 +206,12 @@ void Attacker::send(const Action& action) {
 
 void Attacker::notify(std::size_t connector) {
   machine_.transport(connector).req_port.notify();
-  sides_[connector].notified = true;
+  sides_[connector].notified = stirred_ = true;
+}
+
+void Attacker::notify_of_events(std::size_t connector) {
+  machine_.transport(connector).evt_port.notify();
+  stirred_ = true;
 }
 
 void Attacker::set_index(const Action& action) {
@@ -234,12 +240,12 @@ void Attacker::set_index(const Action& action) {
       break;
     case fuzz::IndexName::in_cons:
       transport.events.set_in_cons(wanted(transport.events.in_cons()));
-      if (action.values[F::notify] != 0) transport.evt_port.notify();
+      if (action.values[F::notify] != 0) notify_of_events(connector);
       return;
     case fuzz::IndexName::in_prod:
       side.events_poked = true;
       transport.events.set_in_prod(wanted(transport.events.in_prod()));
-      if (action.values[F::notify] != 0) transport.evt_port.notify();
+      if (action.values[F::notify] != 0) notify_of_events(connector);
       return;
   }
   if (action.values[F::notify] != 0) notify(connector);
@@ -383,8 +389,9 @@ void Attacker::run() {
   for (std::size_t i = 0; i < kConnectors; ++i) before_run(i);
   memory_moves_ = events_move_ = false;
   running_ = true;
-  machine_.run();
-  running_ = false;
+  // On a connection that stays, only a notification can move the backend.
+  if (stirred_ || whole_connections_) machine_.run();
+  running_ = stirred_ = false;
   if (!machine_.backend().connected()) {
     const auto trouble = machine_.backend().trouble();
     finding("backend.stays-responsive",

@@ -53,6 +53,7 @@ class Attacker {
   void set_state(const fuzz::Action& action);
   void write_store(const fuzz::Action& action);
   void notify(std::size_t connector);
+  void notify_of_events(std::size_t connector);
 
   void run();
   void before_run(std::size_t connector);
@@ -80,6 +81,7 @@ class Attacker {
   std::uint32_t countdown_ =
       0;  // calls of Xen's interface until the next actions happen in the middle; 0: never
   bool running_ = false;
+  bool stirred_ = false;       // something was notified since the backend ran last
   bool memory_moves_ = false;  // directories have changed while the backend ran
   bool events_move_ = false;   // event pages have
 };

@@ -57,6 +57,7 @@ class GuestMemory {
   };
   const Granted* granted(xen::GrantRef ref) const;
   bool polite(xen::GrantRef first, std::uint32_t size) const;
+  bool all_granted(xen::GrantRef first, std::uint32_t pages, bool writable) const;
   displif::Directory walk(xen::GrantRef first, std::uint32_t size, bool allocate) const;
   std::uint32_t* words(std::size_t directory_page) const;
   void grant(const xen::SharedPages& pages, bool writable);

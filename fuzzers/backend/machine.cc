@@ -80,6 +80,7 @@ Machine::Machine(const std::string& fault) : folder_(made_folder()), fault_(faul
   host_->add_domain(kBackend, {.privileged = true, .shared_pages = 65536});
   host_->add_domain(kFrontend, {.shared_pages = 4096});
   in_process_ = std::make_unique<loopback::InProcess>(*host_, kBackend);
+  loopback::InProcess::keep_mappings();
   const loopback::ThreadDomain in(kFrontend);
   store_.emplace(xen::Store::open());
   channels_.emplace(xen::EventChannels::open());
@@ -192,7 +193,7 @@ void Machine::run_for(std::chrono::milliseconds most) {
   run();
 }
 
-std::size_t Machine::mapped() const { return host_->mappings_of(kFrontend).size(); }
+std::size_t Machine::mapped() const { return host_->mapped_pages(kFrontend); }
 
 std::size_t Machine::bound() const {
   std::size_t count = 0;

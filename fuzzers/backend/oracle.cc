@@ -160,13 +160,13 @@ void Oracle::judge_packet(const displif::Request& request,
 bool Oracle::judge(std::size_t connector, const displif::Request& request,
                    const displif::Response& response, Directory directory) {
   judge_packet(request, response);
-  const Answer answer = model_.decide(connector, request);
+  const Answer answer = model_.decide(connector, request, none_);
   const bool success = response.status == 0;
   if (answer.status != 0) {
     if (!success) return false;
-    const std::string_view requirement = must_refuse(request.operation, answer.reason);
+    const std::string_view requirement = must_refuse(request.operation, answer.reason.text());
     if (strict_ || !requirement.ends_with("-survived"))
-      finding(requirement, fmt::format("{}: {}", text_of(request, response), answer.reason));
+      finding(requirement, fmt::format("{}: {}", text_of(request, response), answer.reason.text()));
     return false;  // what it did of its own accord can only be guessed
   }
   if (success && directory == Directory::unusable)

@@ -38,6 +38,7 @@ class Oracle {
   void judge_packet(const displif::Request& request, const displif::Response& response) const;
 
   fake_backend::Model model_;
+  fake_backend::BackendFaults none_;
   bool strict_;
 };
 

@@ -46,7 +46,7 @@ World& world() {
 
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64:"
-         "malloc_context_size=2:max_malloc_fill_size=0:detect_stack_use_after_return=0:"
+         "malloc_context_size=0:max_malloc_fill_size=0:detect_stack_use_after_return=0:"
          "allocator_may_return_null=1:handle_abort=1";
 }
 extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; }

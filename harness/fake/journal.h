@@ -9,7 +9,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -17,21 +16,13 @@
 #include <vector>
 
 #include "harness/fake/awaited.h"
+#include "harness/fake/entries.h"
 #include "harness/xen/types.h"
 
 namespace displif_cts::fake {
 
 // Entries of one journal; a peer that floods us must not eat our memory.
 inline constexpr std::size_t kJournalLimit = 400'000;
-
-// Grows without moving what is in it: copying some ten thousand entries at once would make the fake
-// late for the peer.
-template <class Entry>
-using Entries = std::deque<Entry>;
-template <class Entry>
-std::vector<Entry> listed(const Entries<Entry>& entries) {
-  return {entries.begin(), entries.end()};
-}
 
 // Waits until `probe(journal)` gives something. `keep_waiting`: a fake that has ended is no reason
 // to stop. nullopt at the deadline.

@@ -232,6 +232,11 @@ std::vector<MapState> Host::mappings_of(xen::DomId id) const {
   return checked(id, [&] { return machine_.mappings_of(id_of(id)); });
 }
 
+std::size_t Host::mapped_pages(xen::DomId id) const {
+  const std::lock_guard lock(mutex_);
+  return checked(id, [&] { return machine_.mapped_pages(id_of(id)); });
+}
+
 std::vector<MapState> Host::mappings() const {
   const std::lock_guard lock(mutex_);
   return machine_.mappings();

@@ -65,6 +65,7 @@ class Host {
   GrantUsage grant_usage(xen::DomId id) const;
   std::vector<GrantState> grants(xen::DomId id) const;     // entries in use
   std::vector<MapState> mappings_of(xen::DomId id) const;  // who maps this domain's pages
+  std::size_t mapped_pages(xen::DomId id) const;           // how many these are
   std::vector<MapState> mappings() const;                  // all
   // Processes that have the domain's devices open.
   std::set<pid_t> processes(xen::DomId id) const;

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "harness/loopback/client/kept_mappings.h"
 #include "harness/loopback/client/link.h"
 
 extern "C" const char* xs_daemon_socket();
@@ -65,9 +66,12 @@ InProcess::InProcess(Host& host, xen::DomId domain) {
 InProcess::~InProcess() {
   before_call = nullptr;
   the_host = nullptr;
+  client::kept_mappings().drop();
 }
 
 void InProcess::before_calls(void (*hook)()) { before_call = hook; }
+
+void InProcess::keep_mappings() { client::kept_mappings().keep(); }
 
 ThreadDomain::ThreadDomain(xen::DomId domain)
     : before_(std::exchange(thread_domain, xen::raw(domain))) {}

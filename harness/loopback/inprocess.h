@@ -18,6 +18,10 @@ class InProcess {
   // `hook` runs before each call that a handle of this process makes, on the calling thread: what
   // happens in the middle of a peer's work. nullptr: no more.
   static void before_calls(void (*hook)());
+  // From now on, until it goes, what is unmapped stays where it is for who maps the same pages
+  // again: for fuzzers, which do little else. Needs AddressSanitizer, which then finds who still
+  // touches it; does nothing without.
+  static void keep_mappings();
   InProcess(const InProcess&) = delete;
   InProcess& operator=(const InProcess&) = delete;
 };

@@ -203,6 +203,7 @@ class Machine {
   std::vector<GrantState> grants(DomainId id) const;
   // All mappings of a domain's pages; of all domains' pages.
   std::vector<MapState> mappings_of(DomainId id) const;
+  std::size_t mapped_pages(DomainId id) const;
   std::vector<MapState> mappings() const;
   std::set<pid_t> processes(DomainId id) const;
   std::size_t handles() const { return handles_.size(); }

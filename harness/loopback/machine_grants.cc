@@ -133,14 +133,15 @@ Mapped Machine::map(HandleId id, std::span<const ForeignRef> refs, bool writable
   Mapping mapping{.notify = notify};
   mapping.pins.reserve(refs.size());
   Mapped mapped;
-  try {
-    for (const ForeignRef& target : refs) {
-      if (pin(self, target.domain, target.ref, writable, mapping) != GNTST_okay) {
-        throw Refused{EINVAL};
-      }
-      const Pin& last = mapping.pins.back();
-      append(mapped.runs, last.domain, domains_.at(last.domain)->grants.find(target.ref)->page);
+  for (const ForeignRef& target : refs) {
+    if (pin(self, target.domain, target.ref, writable, mapping) != GNTST_okay) {
+      unpin(self, mapping.pins);
+      throw Refused{EINVAL};
     }
+    const Pin& last = mapping.pins.back();
+    append(mapped.runs, last.domain, domains_.at(last.domain)->grants.find(target.ref)->page);
+  }
+  try {
     hold_notify_port(self, notify);
   } catch (const Refused&) {
     unpin(self, mapping.pins);
@@ -225,6 +226,16 @@ std::vector<MapState> Machine::mappings() const {
     }
   }
   return list;
+}
+
+std::size_t Machine::mapped_pages(DomainId id) const {
+  const std::uint32_t serial = domain(id).serial;
+  std::size_t count = 0;
+  for (const auto& [handle_id, handle] : handles_) {
+    for (const auto& [number, mapping] : handle.mappings)
+      count += static_cast<std::size_t>(std::ranges::count(mapping.pins, serial, &Pin::domain));
+  }
+  return count;
 }
 
 std::vector<MapState> Machine::mappings_of(DomainId id) const {

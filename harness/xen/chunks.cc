@@ -5,12 +5,6 @@
 
 namespace displif_cts::xen {
 
-std::vector<std::size_t> plan_chunks(std::size_t pages, std::size_t per_call) {
-  std::vector<std::size_t> plan(pages / per_call, per_call);
-  if (pages % per_call != 0) plan.push_back(pages % per_call);
-  return plan;
-}
-
 void check_run(const std::vector<std::span<std::byte>>& chunks, std::size_t offset,
                std::size_t size) {
   std::size_t total = 0;

@@ -1,4 +1,4 @@
-// How a mapping of many pages is split into calls, and found again. Pure; used by grants.cc.
+// How what lies in the pieces of a mapping is found. Pure; used by grants.cc.
 #pragma once
 
 #include <algorithm>
@@ -12,10 +12,6 @@
 #include "harness/xen/types.h"
 
 namespace displif_cts::xen {
-
-// Sizes of the calls that map `pages` pages, at most `per_call` (not 0) each; all but the last are
-// full.
-std::vector<std::size_t> plan_chunks(std::size_t pages, std::size_t per_call);
 
 // Calls copy(piece, position in the whole run, octets of the piece) for every piece of
 // [offset, offset + size) in chunks that follow each other. Throws std::out_of_range, before the

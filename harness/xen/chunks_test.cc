@@ -8,15 +8,6 @@
 namespace displif_cts::xen {
 namespace {
 
-TEST(PlanChunks, fills_every_call_but_the_last) {
-  using Plan = std::vector<std::size_t>;
-  EXPECT_EQ(plan_chunks(1, 65536), Plan({1}));
-  EXPECT_EQ(plan_chunks(65536, 65536), Plan({65536}));
-  EXPECT_EQ(plan_chunks(65537, 65536), Plan({65536, 1}));
-  EXPECT_EQ(plan_chunks(7, 3), Plan({3, 3, 1}));
-  EXPECT_EQ(plan_chunks(0, 3), Plan({}));
-}
-
 class Pieces : public testing::Test {
  protected:
   // Three pieces that do not lie side by side: 4, 4 and 2 octets.

@@ -80,11 +80,15 @@ std::optional<Port> EventChannels::wait(Deadline deadline) {
   const int descriptor = fd();
   for (;;) {
     if (!wait_readable(descriptor, deadline)) return std::nullopt;
-    const int port = xenevtchn_pending(handle_.get());
-    if (port >= 0) return static_cast<Port>(port);
-    if (errno != EINTR && errno != EAGAIN)
-      throw Error("xenevtchn_pending", "event channels", errno);
+    if (const auto port = take()) return port;
   }
+}
+
+std::optional<Port> EventChannels::take() {
+  const int port = xenevtchn_pending(handle_.get());
+  if (port >= 0) return static_cast<Port>(port);
+  if (errno != EINTR && errno != EAGAIN) throw Error("xenevtchn_pending", "event channels", errno);
+  return std::nullopt;
 }
 
 void EventChannels::unmask(Port port) {

@@ -52,6 +52,8 @@ class EventChannels {
   // The next port that fired; nullopt at the deadline. The port stays masked, so it does not fire
   // again, until unmask(): unmask first, then look at the shared memory.
   std::optional<Port> wait(Deadline deadline);
+  // The same at once, for who knows that the descriptor is readable; otherwise it may block.
+  std::optional<Port> take();
   void unmask(Port port);
   // For a BoundPort that somebody else owns.
   void notify(Port port);

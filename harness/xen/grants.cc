@@ -6,6 +6,7 @@ extern "C" {
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -51,8 +52,8 @@ void* map_call(xengntdev_handle* handle, DomId domain, std::span<const GrantRef>
     return xengnttab_map_grant_ref_notify(handle, raw(domain), raw(refs.front()), protection,
                                           offset_of(notify), port_of(notify));
   }
-  std::vector<std::uint32_t> numbers;
-  numbers.reserve(refs.size());
+  thread_local std::vector<std::uint32_t> numbers;
+  numbers.clear();
   for (const GrantRef ref : refs) numbers.push_back(raw(ref));
   return xengnttab_map_domain_grant_refs(handle, static_cast<std::uint32_t>(numbers.size()),
                                          raw(domain), numbers.data(), protection);
@@ -134,8 +135,8 @@ Grants Grants::open(std::size_t pages_per_call) {
       pages_per_call);
 }
 
-Mapping Grants::map(DomId domain, std::span<const GrantRef> refs, Access access,
-                    const std::optional<UnmapNotify>& notify) const {
+std::optional<Mapping> Grants::try_map(DomId domain, std::span<const GrantRef> refs, Access access,
+                                       const std::optional<UnmapNotify>& notify) const {
   if (refs.empty()) throw std::invalid_argument("a mapping of no pages");
   check_notify(notify, refs.size());
   const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
@@ -143,19 +144,30 @@ Mapping Grants::map(DomId domain, std::span<const GrantRef> refs, Access access,
   mapping.handle_ = handle_;
   mapping.chunk_pages_ = pages_per_call_;
   std::size_t done = 0;
-  for (const std::size_t count : plan_chunks(refs.size(), pages_per_call_)) {
+  while (done < refs.size()) {
+    const std::size_t count = std::min(refs.size() - done, pages_per_call_);
     const auto part = refs.subspan(done, count);
     void* memory = map_call(handle_.get(), domain, part, protection, notify);
     if (memory == nullptr) {
       const int number = errno;
-      throw Error(notify ? "xengnttab_map_grant_ref_notify" : "xengnttab_map_domain_grant_refs",
-                  describe_refs(domain, part), number);
+      mapping.unmap();
+      errno = number;
+      return std::nullopt;
     }
     mapping.chunks_.emplace_back(static_cast<std::byte*>(memory), count * kPageSize);
     done += count;
     mapping.pages_ = done;
   }
   return mapping;
+}
+
+Mapping Grants::map(DomId domain, std::span<const GrantRef> refs, Access access,
+                    const std::optional<UnmapNotify>& notify) const {
+  auto mapping = try_map(domain, refs, access, notify);
+  if (mapping) return std::move(*mapping);
+  const int number = errno;
+  throw Error(notify ? "xengnttab_map_grant_ref_notify" : "xengnttab_map_domain_grant_refs",
+              describe_refs(domain, refs), number);
 }
 
 Mapping Grants::map(DomId domain, GrantRef ref, Access access,

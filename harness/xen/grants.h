@@ -77,6 +77,11 @@ class Grants {
   [[nodiscard]] Mapping map(DomId domain, GrantRef ref, Access access,
                             const std::optional<UnmapNotify>& notify = std::nullopt) const;
 
+  // The same, where failing is no news: nullopt with errno.
+  [[nodiscard]] std::optional<Mapping> try_map(
+      DomId domain, std::span<const GrantRef> refs, Access access,
+      const std::optional<UnmapNotify>& notify = std::nullopt) const;
+
   std::size_t pages_per_call() const { return pages_per_call_; }
   xengntdev_handle* handle() const { return handle_.get(); }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "harness/loopback/client/handle.h"
+#include "harness/loopback/client/kept_mappings.h"
 #include "harness/loopback/client/link.h"
 
 extern "C" {
@@ -127,6 +128,28 @@ void* map_pages(const Device& device, const std::vector<loopback::Run>& runs, in
   return device.memory->map(runs, protection);
 }
 
+// Where a fuzzer has mapped and unmapped these pages before, they are still there.
+void* map_foreign_pages(const Device& device, const std::vector<loopback::Run>& runs,
+                        int protection, std::size_t pages) {
+  loopback::client::KeptMappings& kept = loopback::client::kept_mappings();
+  {
+    const std::lock_guard lock(areas().mutex);
+    if (void* const start = kept.take(runs, protection)) return start;
+  }
+  void* const start = map_pages(device, runs, protection);
+  const std::lock_guard lock(areas().mutex);
+  if (start != nullptr) kept.note(start, pages, runs, protection);
+  return start;
+}
+
+void unmap_foreign_pages(void* start, std::size_t pages) {
+  {
+    const std::lock_guard lock(areas().mutex);
+    if (loopback::client::kept_mappings().give(start)) return;
+  }
+  munmap(start, pages * kPage);
+}
+
 // `domains` has one entry for each reference, or one for all.
 void* map_refs(xengntdev_handle* handle, std::uint32_t count, const std::uint32_t* domains,
                bool one_domain, const std::uint32_t* refs, int protection, std::uint32_t offset,
@@ -148,7 +171,8 @@ void* map_refs(xengntdev_handle* handle, std::uint32_t count, const std::uint32_
       Call::map, {(protection & PROT_WRITE) != 0, notify[0], notify[1]}, std::move(words));
   if (answer.code != 0) return fail(handle, "mmap failed");
   std::size_t next = 0;
-  void* const start = map_pages(*device, loopback::client::runs_of(answer.words, next), protection);
+  void* const start =
+      map_foreign_pages(*device, loopback::client::runs_of(answer.words, next), protection, count);
   if (start == nullptr) {
     const int number = errno;
     device->link->call(Call::unmap, {answer.args[0]});
@@ -175,7 +199,7 @@ int unmap_refs(xengntdev_handle* handle, void* start, std::uint32_t count) {
     area = std::move(found->second);
     all.mapped.erase(found);
   }
-  munmap(start, area.pages * kPage);
+  unmap_foreign_pages(start, area.pages);
   area.device->link->call(Call::unmap, {area.number});
   // Through a handle that did not map it: the pages are gone, and the driver knows no such slot.
   if (area.device != handle->device) {
