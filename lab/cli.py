@@ -108,6 +108,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parsed(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """argparse leaves over the words that follow an option: `fuzz` takes its inputs there, too."""
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and (arguments.command != "fuzz" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.inputs = [*arguments.inputs, *rest]
+    return arguments
+
+
 def dispatch(arguments: argparse.Namespace) -> int:
     """Sub-commands are imported when used: `report` must not need what `bench` needs."""
     if arguments.command in ("run", "list", "shell"):
@@ -180,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs start with it ignored
     parser = make_parser()
     try:
-        arguments = parser.parse_args(argv)
+        arguments = _parsed(parser, argv)
         if arguments.command is None:
             parser.print_help()
             return USAGE

@@ -177,14 +177,14 @@ void Attacker::perform(const fuzz::Action& action) {
   }
 }
 
-bool Attacker::near_enough(Mask mask, std::uint32_t present, std::uint32_t wanted,
+bool Attacker::near_enough(Known mask, std::uint32_t present, std::uint32_t wanted,
                            std::uint32_t seen) const {
   return !masks_[mask] || (wanted - present <= kFar && wanted - seen <= kFar);
 }
 
 std::int32_t Attacker::allowed(std::uint64_t status) const {
   const auto wanted = static_cast<std::int32_t>(status);
-  return masks_[Mask::fb_status_below_errno] ? std::max(wanted, -kMaxErrno) : wanted;
+  return masks_[Known::fb_status_below_errno] ? std::max(wanted, -kMaxErrno) : wanted;
 }
 
 std::optional<displif::Request> Attacker::open_request(const Channel& channel) const {
@@ -225,8 +225,8 @@ void Attacker::notify_requests(Channel& channel) {
 void Attacker::notify_events(Channel& channel) {
   look(std::chrono::milliseconds(0));
   if (!channel.link) return;
-  const Mask mask =
-      state_ == State::initialised ? Mask::event_before_connected : Mask::event_while_disconnecting;
+  const Known mask = state_ == State::initialised ? Known::event_before_connected
+                                                  : Known::event_while_disconnecting;
   if (state_ != State::connected && masks_[mask]) return;
   channel.in_seen = channel.link->events.shared().in_prod();
   channel.link->evt_port.notify();
@@ -259,7 +259,7 @@ void Attacker::respond(const fuzz::Action& action) {
     response.status = allowed(action.values[R::status]);
     ring.write_slot(slot, displif::to_packet(response));
     const std::uint32_t wanted = prod + static_cast<std::uint32_t>(action.values[R::push]);
-    if (near_enough(Mask::response_index_far, prod, wanted, channel.rsp_seen))
+    if (near_enough(Known::response_index_far, prod, wanted, channel.rsp_seen))
       ring.set_rsp_prod(wanted);
     ++counts_.responses;
   }
@@ -275,7 +275,7 @@ void Attacker::put_event(Channel& channel, std::uint8_t type, std::uint16_t id_o
   event.type = type;
   event.op.pg_flip.fb_cookie = cookie;
   page.write_slot(index, displif::to_packet(event));
-  if (near_enough(Mask::event_index_far, index, index + push, channel.in_seen))
+  if (near_enough(Known::event_index_far, index, index + push, channel.in_seen))
     page.set_in_prod(index + push);
   ++counts_.events;
 }
@@ -317,17 +317,17 @@ void Attacker::set_index(const fuzz::Action& action) {
       ring.set_rsp_event(wanted(now.rsp_event));
       break;
     case fuzz::IndexName::rsp_prod:
-      if (near_enough(Mask::response_index_far, now.rsp_prod, wanted(now.rsp_prod),
+      if (near_enough(Known::response_index_far, now.rsp_prod, wanted(now.rsp_prod),
                       channel.rsp_seen))
         ring.set_rsp_prod(wanted(now.rsp_prod));
       break;
     case fuzz::IndexName::in_prod:
-      if (near_enough(Mask::event_index_far, page.in_prod(), wanted(page.in_prod()),
+      if (near_enough(Known::event_index_far, page.in_prod(), wanted(page.in_prod()),
                       channel.in_seen))
         page.set_in_prod(wanted(page.in_prod()));
       break;
     case fuzz::IndexName::in_cons:
-      if (!masks_[Mask::event_index_far] || page.in_prod() - wanted(page.in_cons()) <= kFar)
+      if (!masks_[Known::event_index_far] || page.in_prod() - wanted(page.in_cons()) <= kFar)
         page.set_in_cons(wanted(page.in_cons()));
       break;
   }
@@ -346,7 +346,7 @@ void Attacker::poke(const fuzz::Action& action) {
   const bool event = action.values[P::page] % 2 == 1;
   const std::size_t offset = action.values[P::offset] % xen::kPageSize & ~std::size_t{3};
   auto value = static_cast<std::uint32_t>(action.values[P::value]);
-  if (offset < 64 && masks_[event ? Mask::event_index_far : Mask::response_index_far]) return;
+  if (offset < 64 && masks_[event ? Known::event_index_far : Known::response_index_far]) return;
   if (!event && offset % 64 == 4) value = static_cast<std::uint32_t>(allowed(value));
   xen::Mapping& memory = event ? channel.link->event_page : channel.link->ring_page;
   displif::shared::store(memory.page(0), offset, value);
@@ -553,7 +553,7 @@ bool Attacker::serve(bool events) {
       const std::uint32_t at = ring.indices().rsp_prod;
       ring.write_slot(
           at, displif::encode_response({.id = request->id, .operation = request->operation}));
-      if (near_enough(Mask::response_index_far, at, at + 1, channel.rsp_seen))
+      if (near_enough(Known::response_index_far, at, at + 1, channel.rsp_seen))
         ring.set_rsp_prod(at + 1);
       ++counts_.responses;
       notify_requests(channel);

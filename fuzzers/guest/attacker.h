@@ -102,7 +102,7 @@ class Attacker {
   void connect();
   void disconnect();
   Channel& channel_of(std::uint64_t connector) { return channels_[connector % kConnectors]; }
-  bool near_enough(Mask mask, std::uint32_t present, std::uint32_t wanted,
+  bool near_enough(Known mask, std::uint32_t present, std::uint32_t wanted,
                    std::uint32_t seen) const;
   std::int32_t allowed(std::uint64_t status) const;
   std::optional<displif::Request> open_request(const Channel& channel) const;

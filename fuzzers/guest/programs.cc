@@ -122,12 +122,12 @@ void Programs::plan_buffer(Program& program, const fuzz::Action& action) {
   const auto which = static_cast<Call>(values[C::call] % 17);
   const Buffer* buffer = pick(program.buffers, values[C::object]);
   if (which == Call::create) {
-    if (masks_[Mask::zero_sized_buffer] &&
+    if (masks_[Known::zero_sized_buffer] &&
         overflows(values[C::width], values[C::height], values[C::depth]))
       return;
     std::size_t buffers = 0;
     for (const Program& each : programs_) buffers += each.buffers.size();
-    if (masks_[Mask::buffer_freed_twice] &&
+    if (masks_[Known::buffer_freed_twice] &&
         (buffers >= kManyBuffers ||
          is_large(values[C::width], values[C::height], values[C::depth])))
       return;

@@ -99,15 +99,15 @@ void Session::settle_as_masked(const fuzz::Action& action) {
        ends(static_cast<std::uint32_t>(action.values[fuzz::Bus::state]))) ||
       (action.kind == fuzz::Kind::device &&
        action.values[fuzz::Device::what] % 3 != static_cast<unsigned>(fuzz::DeviceEvent::probe));
-  if (closes && masks_[Mask::channels_leak]) connect_first();
-  if (closes && masks_[Mask::close_while_waiting]) settle_clients();
+  if (closes && masks_[Known::channels_leak]) connect_first();
+  if (closes && masks_[Known::close_while_waiting]) settle_clients();
   const bool goes = closes && action.kind == fuzz::Kind::device;
-  if (goes && masks_[Mask::removed_while_held] && programs_.any_open()) close_files();
+  if (goes && masks_[Known::removed_while_held] && programs_.any_open()) close_files();
   const bool other_connectors =
       action.kind == fuzz::Kind::store &&
       (action.values[fuzz::Store::node] == static_cast<unsigned>(fuzz::NodeName::resolution) ||
        action.values[fuzz::Store::node] == static_cast<unsigned>(fuzz::NodeName::connector));
-  if (other_connectors && masks_[Mask::reconnect_with_other_connectors] && programs_.any_open()) {
+  if (other_connectors && masks_[Known::reconnect_with_other_connectors] && programs_.any_open()) {
     settle_clients();
     close_files();
   }
@@ -228,7 +228,7 @@ void Session::finish() {
   settle_clients();
   close_files();
   stuck_ = programs_.stuck();
-  if (masks_[Mask::channels_leak]) connect_first();
+  if (masks_[Known::channels_leak]) connect_first();
   attacker_.let_go();
   attacker_.unplug();
   const std::string& path = attacker_.paths().frontend;

@@ -87,7 +87,7 @@ void interrupt_ring(Channel& channel) {
 void interrupt_events(Channel& channel) {
   look_at_frontend();
   const bool early = g_state == XenbusStateInitialised;
-  if (g_state != XenbusStateConnected &&
+  if ((g_state != XenbusStateConnected || shim::device_disconnects()) &&
       masked(early ? Known::event_before_connected : Known::event_while_disconnecting)) {
     return;
   }

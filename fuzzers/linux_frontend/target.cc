@@ -11,7 +11,8 @@
 extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:quarantine_size_mb=1:thread_local_quarantine_size_kb=64:malloc_context_"
          "size=2:"
-         "max_malloc_fill_size=0:check_printf=0:detect_stack_use_after_return=0:allocator_may_return_null=1:"
+         "max_malloc_fill_size=0:check_printf=0:detect_stack_use_after_return=0:allocator_may_"
+         "return_null=1:"
          "handle_abort=1";
 }
 extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; }
@@ -19,8 +20,8 @@ extern "C" const char* __ubsan_default_options() { return "print_stacktrace=1"; 
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
   if (std::getenv("DISPLIF_FUZZ_LIST") != nullptr) {
     for (const auto& known : displif_cts::shim::known_findings()) {
-      std::printf("%s\t%s\t%s\t%s\n", known.name.data(), known.what.data(), known.avoided.data(),
-                  known.seen.data());
+      std::printf("%s\t%s\t%s\t%s\n", displif_cts::fuzz::name(known.known).data(),
+                  known.what.data(), known.avoided.data(), known.seen.data());
     }
     std::exit(0);
   }

@@ -14,6 +14,7 @@ from lab.build import ROOT
 from lab.errors import Stop
 from lab.fuzz import aflpp, bench, builds, engine, findings, planted
 from lab.fuzz.corpus import pack_text
+from lab.fuzz.guest_findings import known_in_guest
 from lab.fuzz.known import known_findings, mask_of
 from lab.fuzz.targets import EMPTY, IN_PROCESS, TARGETS, Target, find_target
 from lab.fuzz.triage import replay
@@ -68,6 +69,17 @@ def test_masks() -> None:
     assert mask_of(target, ["all"], ["a"]) == "none"
     with pytest.raises(Stop, match="--unmask c: no known finding"):
         mask_of(target, ["c"], ["a"])
+
+
+def test_both_targets_know_the_same_names() -> None:
+    names = set(re.findall(r'^    "([a-z-]+)",$', (ROOT / "fuzzers" / "known.h").read_text(encoding="utf-8"), re.MULTILINE))
+    assert len(names) == 17 and set(known_in_guest()) <= names
+
+
+@pytest.mark.parametrize("words", [("--no-guest", "no/such"), ("no/such", "--no-guest")])
+def test_triage_takes_options_before_and_after_its_inputs(words: tuple[str, str]) -> None:
+    done = subprocess.run([ROOT / "displif-cts", "fuzz", "triage", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.strip() == "displif-cts: no/such is no file"
 
 
 def test_a_target_that_is_none() -> None:

@@ -14,60 +14,62 @@ bool g_verbose = false;
 
 namespace {
 
-constexpr auto kCount = static_cast<std::size_t>(Known::count);
-
-constexpr std::array<KnownFinding, kCount> kKnown{{
-    {"fb-status-below-errno",
+constexpr KnownFinding kKnown[] = {
+    {Known::fb_status_below_errno,
      "a status below -4095 to FB_ATTACH or to an import's DBUF_CREATE is taken for a pointer",
      "such statuses are raised to -4095", "frontend.fb-attach.error-status-unknown-code"},
-    {"response-index-far", "rsp_prod far ahead: as many loops in the interrupt handler",
+    {Known::response_index_far, "rsp_prod far ahead: as many loops in the interrupt handler",
      "rsp_prod stays within 4096 of what the frontend has consumed",
      "frontend.ring.response-producer-beyond.half-range"},
-    {"event-index-far", "in_prod far ahead: as many loops in the interrupt handler",
+    {Known::event_index_far, "in_prod far ahead: as many loops in the interrupt handler",
      "in_prod stays within 4096 of in_cons", "frontend.event-page.producer-beyond.half-range"},
-    {"event-before-connected",
+    {Known::event_before_connected,
      "a flip event between the backend's and the frontend's Connected finds no pipeline",
      "events are not notified before the frontend is Connected",
      "frontend.pg-flip.event-unknown-cookie.before-connected"},
-    {"event-while-disconnecting", "a flip event while the frontend disconnects finds no device",
+    {Known::event_while_disconnecting,
+     "a flip event while the frontend disconnects finds no device",
      "events are not notified while the frontend is Reconfiguring", ""},
-    {"close-while-waiting", "the channels are freed under a call that waits for a response",
+    {Known::close_while_waiting, "the channels are freed under a call that waits for a response",
      "the backend closes, and the device goes, only when no call waits", ""},
-    {"reconnect-with-other-connectors",
+    {Known::reconnect_with_other_connectors,
      "an old device is torn down by the new connection's number of connectors",
      "the number of connectors stays while a file of an old device is open", ""},
-    {"removed-while-held",
+    {Known::removed_while_held,
      "a device that is removed while a client holds it leaves the client's device without its "
      "owner",
      "clients close their files before a device is removed", ""},
-    {"buffer-freed-twice",
+    {Known::buffer_freed_twice,
      "a buffer whose creation lacks grants or memory is freed twice, and reference 0 is ended",
      "grants do not run out, and the buffer's tables get their memory",
      "frontend.dbuf-create.out-of-grants"},
-    {"zero-sized-buffer", "a size that overflows to 0 makes a buffer without memory",
+    {Known::zero_sized_buffer, "a size that overflows to 0 makes a buffer without memory",
      "clients do not ask for such sizes", ""},
-    {"init-failure-frees-twice",
+    {Known::init_failure_frees_twice,
      "a failure behind the DRM device's allocation frees the driver's data twice",
      "DRM's own calls do not fail while a device connects", ""},
-    {"channels-leak",
+    {Known::channels_leak,
      "channels are not freed when their creation fails halfway, or when a device goes before "
      "Connected",
      "channels, their memory and their grants that are left are not reported, their interrupts not "
      "delivered",
      "frontend.bus.backend-closes.before-connected"},
-    {"object-leaks",
+    {Known::object_leaks,
      "buffer objects are not freed when their creation fails, nor the handles of a mapping that "
      "cannot be undone",
      "memory that these leave behind is not reported", ""},
-    {"directory-freed-while-mapped",
+    {Known::directory_freed_while_mapped,
      "a page directory's memory is freed while the backend has it mapped", "it is not reported",
      ""},
-    {"released-device-referenced",
+    {Known::state_write_fails,
+     "a device whose state cannot be written connects again over what it has",
+     "writing the frontend's state does not fail", ""},
+    {Known::released_device_referenced,
      "releasing the DRM device takes a reference on it, whose count is zero", "it is not reported",
      "frontend.monitor.known-complaints"},
-}};
+};
 
-std::array<bool, kCount> g_masked{};
+std::array<bool, fuzz::kKnownNames.size()> g_masked{};
 
 void vfinding(const char* name, const char* format, va_list arguments) {
   std::fprintf(stderr, "FINDING %s: ", name);
@@ -96,14 +98,13 @@ void read_masks() {
     const std::size_t end = rest.find(',');
     const std::string_view name = rest.substr(0, end);
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    std::size_t at = 0;
-    while (at < kCount && kKnown[at].name != name) ++at;
-    if (at == kCount) {
+    const auto known = fuzz::known_by(name);
+    if (!known) {
       std::fprintf(stderr, "DISPLIF_FUZZ_MASK: there is no known finding '%.*s'\n",
                    static_cast<int>(name.size()), name.data());
       std::exit(2);
     }
-    g_masked[at] = true;
+    g_masked[static_cast<std::size_t>(*known)] = true;
   }
 }
 
@@ -119,7 +120,7 @@ void finding_unless(Known known, const char* format, ...) {
   if (masked(known)) return;
   va_list arguments;
   va_start(arguments, format);
-  vfinding(kKnown[static_cast<std::size_t>(known)].name.data(), format, arguments);
+  vfinding(fuzz::name(known).data(), format, arguments);
   va_end(arguments);
 }
 

@@ -6,29 +6,14 @@
 #include <span>
 #include <string_view>
 
+#include "fuzzers/known.h"
+
 namespace displif_cts::shim {
 
-enum class Known : std::uint8_t {
-  fb_status_below_errno,
-  response_index_far,
-  event_index_far,
-  event_before_connected,
-  event_while_disconnecting,
-  close_while_waiting,
-  reconnect_with_other_connectors,
-  removed_while_held,
-  buffer_freed_twice,
-  zero_sized_buffer,
-  init_failure_frees_twice,
-  channels_leak,
-  object_leaks,
-  directory_freed_while_mapped,
-  released_device_referenced,
-  count,
-};
+using fuzz::Known;
 
 struct KnownFinding {
-  std::string_view name;
+  Known known;
   std::string_view what;
   std::string_view avoided;  // what the run does not do, or does not report, while it is masked
   std::string_view seen;     // the suite's case that shows it in the real guest; empty: none does

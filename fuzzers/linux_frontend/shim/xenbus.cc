@@ -37,6 +37,7 @@ std::vector<Watch> g_watches;
 int g_removals = 0;
 int g_configured = 0;
 bool g_disconnecting = false;
+bool g_switching = false;  // the frontend's state is being written
 std::uint32_t g_number = 0;
 bool g_watched = false;   // the watch on the backend's state is registered
 struct mutex g_callback;  // xenwatch_mutex: held while a watch's callback runs
@@ -84,12 +85,18 @@ void probe() {
   mutex_unlock(&g_binding);
 }
 
-void remove() {
+// xenbus_dev_remove(): with the device's lock held, its watch goes first. Whoever is not xenwatch
+// waits for a callback that runs (unregister_xenbus_watch()).
+void remove(bool in_xenwatch) {
   mutex_lock(&g_binding);
   if (g_device != nullptr) {
     say("[%s] remove", running());
     g_watched = false;
     std::erase(g_watches, Watch::backend);
+    if (!in_xenwatch) {
+      mutex_lock(&g_callback);
+      mutex_unlock(&g_callback);
+    }
     struct xenbus_device* device = g_device;
     g_driver->remove(device);
     xenbus_switch_state(device, XenbusStateClosed);
@@ -133,7 +140,7 @@ void xenwatch(void* /*unused*/) {
         probe();
         break;
       case Watch::unplug:
-        remove();
+        remove(true);
         break;
     }
   }
@@ -145,10 +152,7 @@ void fire(Watch watch) {
 }
 
 void unbind(void* /*unused*/) {
-  g_watched = false;
-  mutex_lock(&g_callback);  // unregistering a watch waits for its callback
-  mutex_unlock(&g_callback);
-  remove();
+  remove(false);
   probe();
   if (!g_watches.empty() && is_idle(Thread::xenwatch)) start(Thread::xenwatch, xenwatch, nullptr);
 }
@@ -267,10 +271,14 @@ unsigned int xenbus_read_unsigned(const char* dir, const char* node, unsigned in
   return xenbus_scanf(XBT_NIL, dir, node, "%u", &value) > 0 ? value : fallback;
 }
 
+static bool write_fails() {
+  return !(g_switching && masked(Known::state_write_fails)) && fails(Failure::store);
+}
+
 int xenbus_printf(struct xenbus_transaction /*t*/, const char* dir, const char* node,
                   const char* format, ...) {
   shim_point();
-  if (fails(Failure::store)) return -EIO;
+  if (write_fails()) return -EIO;
   char value[kValueSize];
   va_list arguments;
   va_start(arguments, format);
@@ -283,7 +291,7 @@ int xenbus_printf(struct xenbus_transaction /*t*/, const char* dir, const char* 
 int xenbus_transaction_start(struct xenbus_transaction* t) {
   shim_point();
   t->id = 1;
-  return fails(Failure::store) ? -EIO : 0;
+  return write_fails() ? -EIO : 0;
 }
 
 int xenbus_transaction_end(struct xenbus_transaction /*t*/, int abort) {
@@ -291,20 +299,34 @@ int xenbus_transaction_end(struct xenbus_transaction /*t*/, int abort) {
   return abort == 0 && fails(Failure::conflict) ? -EAGAIN : 0;
 }
 
-int xenbus_switch_state(struct xenbus_device* dev, enum xenbus_state state) {
-  if (state == dev->state) return 0;
+static void switch_state(struct xenbus_device* dev, enum xenbus_state state, bool nested);
+
+// xenbus_switch_fatal(): what cannot be told ends the device, if that can be told.
+static void switch_fatal(struct xenbus_device* dev, bool nested) {
+  if (!nested) switch_state(dev, XenbusStateClosing, true);
+}
+
+// __xenbus_switch_state()
+static void switch_state(struct xenbus_device* dev, enum xenbus_state state, bool nested) {
+  if (state == dev->state) return;
   const Path path = below(path_of(dev->nodename), "state");
   int error = 0;
   do {
     struct xenbus_transaction t;
-    error = xenbus_transaction_start(&t);
-    if (error != 0) return 0;
+    if (xenbus_transaction_start(&t) != 0) return switch_fatal(dev, nested);
     const bool absent = store_read(path) == nullptr;
     const int wrong = absent ? 1 : xenbus_printf(t, dev->nodename, "state", "%d", state);
+    if (wrong < 0) switch_fatal(dev, nested);
     error = xenbus_transaction_end(t, wrong != 0 ? 1 : 0);
     if (error == 0) dev->state = state;  // also where the node is gone, as in Linux
   } while (error == -EAGAIN);
   say("[%s] frontend state is %d", running(), dev->state);
+}
+
+int xenbus_switch_state(struct xenbus_device* dev, enum xenbus_state state) {
+  g_switching = true;
+  switch_state(dev, state, false);
+  g_switching = false;
   return 0;
 }
 
