@@ -2,39 +2,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "cases/backend/raw_calls.h"
 #include "cases/support/backend_case.h"
+#include "harness/displif/edid.h"
 
 namespace displif_cts::cases::backend_get_edid {
 namespace {
 
+using displif::edid_trouble;
 using displif::GetEdid;
 using fake_frontend::AtOperations;
 using fake_frontend::EdidReply;
 using fake_frontend::Operations;
 
 constexpr std::byte kUnwritten{0xee};  // what get_edid() fills the buffer with
-
-// Why the octets are no EDID of whole blocks; empty if they are (VESA E-EDID, base block).
-std::string edid_trouble(std::span<const std::byte> edid) {
-  static constexpr std::array<unsigned, 8> kHeader{0x00, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x00};
-  if (edid.empty() || edid.size() % XENDISPL_EDID_BLOCK_SIZE != 0)
-    return fmt::format("{} octets", edid.size());
-  for (std::size_t i = 0; i < kHeader.size(); ++i)
-    if (std::to_integer<unsigned>(edid[i]) != kHeader[i])
-      return fmt::format("octet {} of the header is {:#04x}", i,
-                         std::to_integer<unsigned>(edid[i]));
-  for (std::size_t at = 0; at < edid.size(); at += XENDISPL_EDID_BLOCK_SIZE) {
-    unsigned sum = 0;
-    for (const std::byte octet : edid.subspan(at, XENDISPL_EDID_BLOCK_SIZE))
-      sum += std::to_integer<unsigned>(octet);
-    if (sum % 256 != 0)
-      return fmt::format("block {} sums up to {:#04x}", at / XENDISPL_EDID_BLOCK_SIZE, sum % 256);
-  }
-  return {};
-}
 
 BACKEND_CASE(Given,
              {.id = "backend.get-edid.given",

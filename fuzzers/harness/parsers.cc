@@ -1,6 +1,7 @@
-// What a hostile peer's octets reach first: packets, rings, event pages, page directories, nodes.
-// The first octet says which. Beside the sanitizers, what each promises is checked: packets survive
-// being read and written again, nothing is taken from beyond a ring, no walk leaves its bounds.
+// What a hostile peer's octets reach first: packets, rings, event pages, page directories, nodes,
+// EDIDs. The first octet says which. Beside the sanitizers, what each promises is checked: packets
+// survive being read and written again, nothing is taken from beyond a ring, no walk leaves its
+// bounds.
 #include <array>
 #include <cstdint>
 #include <cstdio>
@@ -14,6 +15,7 @@
 
 #include "harness/bus/state.h"
 #include "harness/displif/describe.h"
+#include "harness/displif/edid.h"
 #include "harness/displif/event_page.h"
 #include "harness/displif/nodes.h"
 #include "harness/displif/page_directory.h"
@@ -185,12 +187,19 @@ void nodes(Octets octets) {
   (void)displif::count_connectors(children);
 }
 
+void edid(Octets octets) {
+  const std::string_view text = octets.text();
+  const auto given = std::as_bytes(std::span(text));
+  require(displif::edid_trouble(given).empty() ? given.size() % 128 == 0 && !given.empty() : true,
+          "an EDID has whole blocks");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const Octets octets(std::span(data, size).subspan(1));
-  switch (data[0] % 6) {
+  switch (data[0] % 7) {
     case 0:
       packets(octets);
       break;
@@ -205,6 +214,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 4:
       directory(octets);
+      break;
+    case 6:
+      edid(octets);
       break;
     default:
       nodes(octets);

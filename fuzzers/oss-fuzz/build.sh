@@ -8,7 +8,7 @@ set -eu
 tree=$(cd "$(dirname "$0")/../.." && pwd)
 [ -f "$tree/fuzzers/oss-fuzz/build.sh" ] || tree=$SRC/displif-cts
 build=${WORK:-$tree/build}/displif-cts-oss-fuzz
-targets=${DISPLIF_FUZZ_TARGETS:-backend backend-connect parsers store-server ${DISPLIF_LINUX_SOURCE:+linux-frontend}}
+targets=${DISPLIF_FUZZ_TARGETS:-backend backend-connect parsers stream store-server ${DISPLIF_LINUX_SOURCE:+linux-frontend}}
 
 # The flags say how code is instrumented; the suite's own choice is left out.
 cmake -S "$tree" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" \

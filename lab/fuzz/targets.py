@@ -44,8 +44,10 @@ TARGETS = (
            sources=("fake_backend", "displif")),
     Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend", peer="displif-fake-backend",
            sources=("fake_backend", "displif", "bus")),
-    Target("parsers", "fuzzers/harness", "the suite's own readers of packets, rings, event pages, directories and nodes",
+    Target("parsers", "fuzzers/harness", "the suite's own readers of packets, rings, event pages, directories, nodes and EDIDs",
            typed=False, sources=("displif", "bus")),
+    Target("stream", "fuzzers/harness", "the readers of the stream: verdicts folded, messages handed to the monitors", typed=False,
+           sources=("runner", "trace")),
     Target("store-server", "fuzzers/harness", "loopback's xenstored, fed by three connections", typed=False, sources=("store",)),
 )
 IN_PROCESS = tuple(target for target in TARGETS if not target.guest)
