@@ -14,7 +14,6 @@ from lab.build import ROOT
 from lab.errors import Stop
 from lab.fuzz import aflpp, bench, builds, engine, findings, planted
 from lab.fuzz.corpus import pack_text
-from lab.fuzz.guest_findings import known_in_guest
 from lab.fuzz.known import known_findings, mask_of
 from lab.fuzz.targets import EMPTY, IN_PROCESS, TARGETS, Target, find_target
 from lab.fuzz.triage import replay
@@ -71,11 +70,6 @@ def test_masks() -> None:
         mask_of(target, ["c"], ["a"])
 
 
-def test_both_targets_know_the_same_names() -> None:
-    names = set(re.findall(r'^    "([a-z-]+)",$', (ROOT / "fuzzers" / "known.h").read_text(encoding="utf-8"), re.MULTILINE))
-    assert len(names) == 17 and set(known_in_guest()) <= names
-
-
 @pytest.mark.parametrize("words", [("--no-guest", "no/such"), ("no/such", "--no-guest")])
 def test_triage_takes_options_before_and_after_its_inputs(words: tuple[str, str]) -> None:
     done = subprocess.run([ROOT / "displif-cts", "fuzz", "triage", *words], capture_output=True, text=True, check=False)
@@ -87,17 +81,19 @@ def test_a_target_that_is_none() -> None:
         find_target("x")
 
 
-def test_clang_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", IN_PROCESS, ids=lambda target: target.name)
+def test_clang_missing(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
     monkeypatch.setattr(builds, "COMPILER", "clang++-none")
     with pytest.raises(Stop) as stopped:
-        builds.build_target(TARGETS[0], Progress(quiet=True))
+        builds.build_target(target, Progress(quiet=True))
     assert stopped.value.status == 3 and "clang++-none is not installed" in stopped.value.text()
 
 
-def test_no_space(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", IN_PROCESS, ids=lambda target: target.name)
+def test_no_space(monkeypatch: pytest.MonkeyPatch, target: Target) -> None:
     monkeypatch.setattr(builds, "NEED", 1 << 60)
     with pytest.raises(Stop) as stopped:
-        builds.build_target(TARGETS[0], Progress(quiet=True))
+        builds.build_target(target, Progress(quiet=True))
     assert stopped.value.status == 3 and "no space to build" in stopped.value.text()
 
 
@@ -108,9 +104,9 @@ def test_aflpp_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped.value.status == 3 and "afl-fuzz-none is not installed" in stopped.value.text() and "afl++" in stopped.value.text()
 
 
-def standing_in(tmp_path: Path, script: str) -> builds.Built:
+def standing_in(tmp_path: Path, script: str, target: Target = TARGETS[0]) -> builds.Built:
     """A target that is a script."""
-    stand_in = builds.Built(tmp_path / "build", TARGETS[0])
+    stand_in = builds.Built(tmp_path / "build", target)
     stand_in.program.parent.mkdir(parents=True)
     stand_in.program.write_text("#!/bin/sh\n" + script, encoding="utf-8")
     stand_in.program.chmod(0o755)
@@ -123,11 +119,12 @@ def standing_in(tmp_path: Path, script: str) -> builds.Built:
     ("exit 0\n", "ends before it executes anything"),
     ("echo 'write: No space left on device' >&2; exit 1\n", "no space in "),
 ], ids=["dies-at-start", "dies-silently", "ends-at-start", "no-space"])
-def test_a_target_that_dies_is_told_in_one_message(tmp_path: Path, script: str, message: str) -> None:
+@pytest.mark.parametrize("target", IN_PROCESS, ids=lambda target: target.name)
+def test_a_target_that_dies_is_told_in_one_message(tmp_path: Path, target: Target, script: str, message: str) -> None:
     (tmp_path / "corpus").mkdir()
     settings = engine.Settings(30, 1000, 1, 1, "none")
     with pytest.raises(Stop) as stopped:
-        engine.Fuzzing(standing_in(tmp_path, script), settings, tmp_path, tmp_path / "corpus", Progress(quiet=True)).run()
+        engine.Fuzzing(standing_in(tmp_path, script, target), settings, tmp_path, tmp_path / "corpus", Progress(quiet=True)).run()
     assert stopped.value.status == 3 and message in stopped.value.text()
 
 
@@ -218,6 +215,17 @@ def test_the_targets_build_by_oss_fuzz_conventions(tmp_path: Path) -> None:
         seeds.extractall(tmp_path / "seeds")
     done = subprocess.run([program, "-runs=200", tmp_path / "seeds"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "INITED cov: " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("target", [target.name for target in TARGETS if target.typed])
+def test_an_input_of_an_older_version_is_named_by_each_target(built: builds.Built, tmp_path: Path, target: str) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "old").write_bytes(b"DFI\x00\x01\x00\x00")
+    done = fuzz(target, "--runs", "1", "--corpus", corpus, "--out", tmp_path / "out")
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("displif-cts: ")]
+    assert len(lines) == 1 and "a fuzz input of format version 0; this suite reads version 1" in lines[0]
 
 
 @pytest.mark.parametrize("name, content, message", [
