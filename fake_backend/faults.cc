@@ -372,6 +372,10 @@ std::vector<FaultInfo> build() {
   add(simple(
       omission, "backend.omission.channels-kept-after-close", "backend.channels-closed-on-close",
       "event channels stay bound when the frontend has left", &Faults::channels_kept_after_close));
+  add(simple(omission, "backend.omission.descriptors-leaked", "health.descriptors-released",
+             "each connection leaves open descriptors behind", &Faults::descriptors_leaked));
+  add(simple(omission, "backend.omission.memory-leaked", "health.memory-released",
+             "each connection leaves memory behind", &Faults::memory_leaked));
   add(simple(
       omission, "backend.omission.objects-kept-after-close", "backend.objects-end-with-connection",
       "cookies of a connection that is over stay in use", &Faults::objects_kept_after_close));

@@ -381,6 +381,12 @@ struct BackendFaults {
   // omission, backend.omission.channels-kept-after-close, backend.channels-closed-on-close.
   // Event channels stay bound when the frontend has left.
   Times channels_kept_after_close = 0;
+  // omission, backend.omission.descriptors-leaked, health.descriptors-released.
+  // Each connection leaves some open descriptors behind.
+  Times descriptors_leaked = 0;
+  // omission, backend.omission.memory-leaked, health.memory-released.
+  // Each connection leaves as much memory behind as two large pictures have.
+  Times memory_leaked = 0;
   // omission, backend.omission.objects-kept-after-close, backend.objects-end-with-connection.
   // Cookies of a connection that is over stay in use.
   Times objects_kept_after_close = 0;

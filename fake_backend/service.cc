@@ -9,6 +9,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <fstream>
+#include <mutex>
 #include <stdexcept>
 #include <thread>
 
@@ -545,6 +548,20 @@ void FakeBackend::Service::connect() {
   go(State::connected);
 }
 
+// What a connection leaves behind that only the process shows: it outlasts the device.
+void FakeBackend::Service::leak() {
+  constexpr int kDescriptors = 4;
+  constexpr std::size_t kOctets = 16U << 20;
+  static std::mutex mutex;
+  static std::vector<std::ifstream> files;
+  static std::vector<std::vector<std::byte>> memory;
+  const std::lock_guard lock(mutex);
+  if (strikes(&BackendFaults::descriptors_leaked, "descriptors-leaked"))
+    for (int i = 0; i < kDescriptors; ++i) files.emplace_back("/dev/null");
+  if (strikes(&BackendFaults::memory_leaked, "memory-leaked"))
+    memory.emplace_back(kOctets, std::byte{1});
+}
+
 void FakeBackend::Service::tear_down(std::string_view why) {
   if (phase_ != Phase::connected) return;
   phase_ = Phase::waiting;
@@ -558,6 +575,7 @@ void FakeBackend::Service::tear_down(std::string_view why) {
       kept_ports_.push_back(std::move(link.req_port));
       kept_ports_.push_back(std::move(link.evt_port));
     }
+  leak();
   links_.clear();
   if (!keep) buffers_->release_kept();
   unsigned connection = 0;

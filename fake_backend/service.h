@@ -103,6 +103,7 @@ class FakeBackend::Service {
   std::vector<displif::ConnectorTransport> read_transports();
   unsigned negotiated_protocol();
   void record_page(std::size_t connector);
+  void leak();
   void tear_down(std::string_view why);
   void publish_versions();
   void publish_node(const std::string& path, const std::string& value);

@@ -180,7 +180,7 @@ def command(arguments: argparse.Namespace) -> int:
         failed = failed_by_shipped() if role == "frontend" else []
         for name, peers_that_fail in broken_by_shipped(suite, failed).items():
             faults.setdefault(name, []).extend(peers_that_fail)
-        coverage = measure(role, suite, requirements, faults, failed, unbreakable() if role == "frontend" else None)
+        coverage = measure(role, suite, requirements, faults, failed, unbreakable(role))
         if arguments.matrix and role == "backend":
             apply_matrix(coverage, Path(arguments.matrix))
         covered.append(coverage)

@@ -55,6 +55,11 @@ class Witness:
             fold.add(error)
             self._say(error)
             verdict = _judged(verdict, fold)
+        if self._role == "backend":
+            alive = {**_head("check", verdict), "requirement": "health.peer-alive", "level": "robust", "ok": trouble is None,
+                     "expected": ["a backend that runs"], "seen": trouble or "it does"}
+            fold.add(alive)
+            self._say(alive)
         if trouble:
             health = {**_head("health", verdict), "state": "crashed", "reason": trouble, "own_gap_ms": 0, "peer_gap_ms": 0,
                       "tolerance_ms": 1000}

@@ -263,6 +263,25 @@ BACKEND_CASE(ReconnectsOften,
   }
 }
 
+BACKEND_CASE(ReconnectsLeaveNothing,
+             {.id = "backend.bus.reconnects-leave-nothing",
+              .title = "After twenty connections with pictures and flips the backend's process has "
+                       "no more descriptors and memory than a few connections take.",
+              .requirements = of(req::health_descriptors_released, req::health_memory_released),
+              .timeout = seconds(90)}) {
+  SKIP_IF(lacks_process());
+  constexpr int kConnections = 20;
+  FakeFrontend& frontend = connect();
+  for (int connection = 1;; ++connection) {
+    const Picture picture = show_picture(frontend);
+    frontend.page_flip(0, picture.fb);
+    frontend.await_flip(0, event_limit());
+    if (connection == kConnections) break;
+    require(check_awaited(req::bus_backend_reconnects, frontend.reconnect(soon()),
+                          fmt::format("connection {}", connection + 1)));
+  }
+}
+
 BACKEND_CASE(
     FrontendRestarts,
     {.id = "backend.bus.frontend-restarts",

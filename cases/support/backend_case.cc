@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "cases/support/kernel_log.h"
 #include "cases/support/screen.h"
 #include "harness/agent/client.h"
 #include "harness/xen/domains.h"
@@ -20,6 +21,11 @@ namespace {
 using bus::State;
 
 constexpr milliseconds kLook{5};  // between two looks at what tells no changes
+// What a process may have more of after a case, and be no leak.
+constexpr std::uint64_t kKeptDescriptors = 32;
+constexpr std::uint64_t kKeptKib = 64U << 10;
+constexpr std::uint64_t kQuarantineKib = (256U + 256U)
+                                         << 10;  // AddressSanitizer's, and its records
 
 xen::DomId domain_of_this_process() {
   xen::Store store = xen::Store::open();
@@ -105,6 +111,8 @@ std::vector<std::uint8_t> BackendCase::screen_octets(const Json& answer) {
 void BackendCase::SetUp() {
   mapped_baseline_ = mapped_pages();
   ports_baseline_ = backend_ports();
+  process_baseline_ = footprint();
+  if (agent_knows("klog")) kernel_log_ = number(agent_->call("klog", {{"offset", "end"}}), "next");
 }
 
 void BackendCase::TearDown() {
@@ -124,6 +132,8 @@ void BackendCase::TearDown() {
   }
   devices_.clear();
   check_released();
+  check_process_released();
+  check_kernel_log();
 }
 
 // What the peer still holds when its devices are gone, it has leaked.
@@ -136,6 +146,45 @@ void BackendCase::check_released() {
   check_timed(req::health_event_channels_released, ports <= *ports_baseline_,
               {fmt::format("at most {} open channels, as before the case", *ports_baseline_)},
               fmt::format("{} open channels", ports));
+}
+
+// Some is had once and kept: a log, a pool. What each connection adds comes to more.
+void BackendCase::check_process_released() {
+  if (!process_baseline_) return;
+  const std::uint64_t most = process_baseline_->descriptors + kKeptDescriptors;
+  const std::uint64_t most_kib =
+      process_baseline_->memory_kib + (process_baseline_->sanitized ? kQuarantineKib : kKeptKib);
+  const Deadline limit = removal_limit();
+  std::optional<agent::Footprint> now = footprint();
+  while (now && (now->descriptors > most || now->memory_kib > most_kib) &&
+         xen::Clock::now() < limit) {
+    std::this_thread::sleep_for(kLook);
+    now = footprint();
+  }
+  if (!now) return;  // it has ended: a crash
+  check_timed(req::health_descriptors_released, now->descriptors <= most,
+              {fmt::format("at most {} open descriptors: {} more than before the case", most,
+                           kKeptDescriptors)},
+              std::to_string(now->descriptors));
+  check_timed(req::health_memory_released, now->memory_kib <= most_kib,
+              {fmt::format("at most {} KiB of private memory: {} more than before the case",
+                           most_kib, most_kib - process_baseline_->memory_kib)},
+              fmt::format("{} KiB", now->memory_kib));
+}
+
+void BackendCase::check_kernel_log() {
+  if (!kernel_log_) return;
+  const Json answer = agent_->call("klog", {{"offset", std::to_string(*kernel_log_)}});
+  std::string text;
+  for (const auto& line : answer.value("lines", Json::array()))
+    text += line.value("text", "") + "\n";
+  if (!text.empty())
+    recorder().message(trace::Kind::log, trace::Direction::none,
+                       Json{{"source", "the backend's kernel"}, {"text", text}});
+  const LogFinding finding = judge_log(text);
+  check(req::health_kernel_log_clean, finding.lines.empty(),
+        {"no warning, BUG, oops, lockup or hung task in the log of the backend's kernel"},
+        finding.lines.empty() ? "none" : fmt::format("{}", fmt::join(finding.lines, " | ")));
 }
 
 // --- arrangement ---------------------------------------------------------------------------------
@@ -232,10 +281,10 @@ BackendCase::Device& BackendCase::device_of(const FakeFrontend& frontend) {
 bool BackendCase::remove(Device& device, bus::RemoveOrder order) {
   bool closed = true;
   if (tool_stack_.begin_removal(device.paths, order))
-    closed = tool_stack_
-                 .await_state(device.paths.backend + "/state", {State::closed}, true,
-                              removal_limit())
-                 .reached;
+    closed =
+        tool_stack_
+            .await_state(device.paths.backend + "/state", {State::closed}, true, removal_limit())
+            .reached;
   device.frontend->vanish();
   tool_stack_.destroy_device(device.paths);
   device.removed = true;
@@ -350,6 +399,21 @@ std::string BackendCase::lacks_mappings() {
 
 std::string BackendCase::lacks_ports() {
   return backend_ports() ? "" : "this bed cannot tell which event channels the backend has";
+}
+
+std::optional<agent::Footprint> BackendCase::footprint() {
+  if (!agent_ || !agent_knows("process")) return std::nullopt;
+  // Loopback's machine knows one peer, the agent all that it has started.
+  const agent::Args which = agent_knows("mappings") ? agent::Args{} : agent::Args{{"name", "peer"}};
+  const Json answer = agent_->try_call("process", which);
+  if (!answer.value("ok", false)) return std::nullopt;
+  return agent::Footprint{number(answer, "descriptors").value_or(0),
+                          number(answer, "memory_kib").value_or(0),
+                          answer.value("sanitized", false)};
+}
+
+std::string BackendCase::lacks_process() {
+  return footprint() ? "" : "this bed cannot look at the backend's process";
 }
 
 std::string BackendCase::lacks_screen() {

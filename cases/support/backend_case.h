@@ -34,6 +34,7 @@
 #include "cases/support/judging_case.h"
 #include "cases/support/tool_stack.h"
 #include "fake_frontend/fake_frontend.h"
+#include "harness/agent/footprint.h"
 #include "harness/bus/device.h"
 #include "harness/runner/context.h"
 #include "harness/xen/store.h"
@@ -133,6 +134,7 @@ class BackendCase : public JudgingCase {
   std::string lacks_connectors(std::size_t count) const;
   std::string lacks_mappings();
   std::string lacks_ports();
+  std::string lacks_process();
   std::string lacks_screen();
   // Waits until `count()` is at most `limit`. Returns the last count.
   std::uint64_t settle(const std::function<std::optional<std::uint64_t>()>& count,
@@ -194,6 +196,9 @@ class BackendCase : public JudgingCase {
   Device& device_of(const FakeFrontend& frontend);
   bool remove(Device& device, bus::RemoveOrder order);
   void check_released();
+  std::optional<agent::Footprint> footprint();
+  void check_process_released();
+  void check_kernel_log();
   std::vector<std::uint8_t> screen_octets(const Json& answer);
 
   std::unique_ptr<agent::Client> agent_;  // null where the bed has none
@@ -208,6 +213,8 @@ class BackendCase : public JudgingCase {
   } last_screen_;  // as it was last seen, for the reports
   std::optional<std::uint64_t> mapped_baseline_;
   std::optional<std::uint64_t> ports_baseline_;
+  std::optional<agent::Footprint> process_baseline_;
+  std::optional<std::uint64_t> kernel_log_;  // where the backend's kernel log ended
 };
 
 // 0, or an error number from -4095 to -1 (requirement response.status-zero-or-negative).

@@ -10,6 +10,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <system_error>
+
+#include "harness/agent/footprint.h"
 
 namespace displif_cts::agent {
 namespace {
@@ -270,6 +273,18 @@ Json Children::list() const {
   for (const auto& [name, child] : children_)
     out.push_back({{"name", name}, {"pid", child->process.pid}, {"running", !child->finished}});
   return {{"programs", std::move(out)}};
+}
+
+Json Children::footprint(const Arguments& args) const {
+  const auto found = children_.find(args.text("name"));
+  if (found == children_.end() || found->second->ended)
+    throw VerbError(ESRCH, "no program of that name runs");
+  const std::array<pid_t, 1> process{found->second->process.pid};
+  try {
+    return to_json(footprint_of(process));
+  } catch (const std::system_error& error) {
+    throw VerbError(error.code().value(), error.what());
+  }
 }
 
 }  // namespace displif_cts::agent

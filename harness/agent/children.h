@@ -54,6 +54,8 @@ class Children {
   void wait(const Arguments& args, const Reply& reply);
   Json kill(const Arguments& args);
   Json list() const;
+  // What the program has of its own (footprint.h); ESRCH: it has ended.
+  Json footprint(const Arguments& args) const;
   void kill_all();
 
  private:

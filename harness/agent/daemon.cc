@@ -196,6 +196,8 @@ void Daemon::add_verbs() {
       [this](const Request& request, const Reply& reply) { children_.wait(request.args, reply); });
   add_direct({"kill", {"name"}, {"signal"}},
              [this](const Request& request) { return children_.kill(request.args); });
+  add_direct({"process", {"name"}, {}},
+             [this](const Request& request) { return children_.footprint(request.args); });
   add_direct({"programs", {}, {}}, [this](const Request&) { return children_.list(); });
   add_direct({"mount-carried", {}, {"device", "dir"}},
              [this](const Request& request) { return mount_carried(request.args); });

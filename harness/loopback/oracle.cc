@@ -2,9 +2,12 @@
 
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <utility>
+#include <vector>
 
 #include "harness/agent/client.h"
+#include "harness/agent/footprint.h"
 
 namespace displif_cts::loopback {
 namespace {
@@ -34,6 +37,7 @@ Json ask_for_screen(const std::filesystem::path& socket, const agent::Request& r
 Oracle::Oracle(Host& host, const std::filesystem::path& socket, xen::DomId guest)
     : host_(host),
       screen_(socket.parent_path() / "screen.sock"),
+      peer_(socket.parent_path() / "peer.pid"),
       guest_(guest),
       server_(socket.string(), [this](const agent::Request& request) { return answer(request); }) {}
 
@@ -57,10 +61,21 @@ Json Oracle::ports(xen::DomId domain) const {
   return {{"in_use", list.size()}, {"list", std::move(list)}};
 }
 
+Json Oracle::process() const {
+  pid_t group = 0;
+  std::ifstream(peer_) >> group;
+  const std::vector<pid_t> all = agent::processes_of_group(group);
+  try {
+    return agent::to_json(agent::footprint_of(all));
+  } catch (const std::system_error& error) {
+    throw agent::VerbError(error.code().value(), error.what());
+  }
+}
+
 std::optional<Json> Oracle::answer(const agent::Request& request) const {
   const bool has_screen = std::filesystem::exists(screen_);
   if (request.verb == "hello") {
-    Json verbs{"hello", "grants", "mappings", "ports"};
+    Json verbs{"hello", "grants", "mappings", "ports", "process"};
     if (has_screen) verbs.push_back("screen");
     return Json{{"version", 1}, {"verbs", std::move(verbs)}, {"guest_domid", xen::raw(guest_)}};
   }
@@ -68,6 +83,7 @@ std::optional<Json> Oracle::answer(const agent::Request& request) const {
     return Json{{"mapped", host_.mappings_of(domain_of(request)).size()}};
   if (request.verb == "grants") return grants(domain_of(request));
   if (request.verb == "ports") return ports(domain_of(request));
+  if (request.verb == "process") return process();
   if (request.verb == "screen" && has_screen) return ask_for_screen(screen_, request);
   return std::nullopt;
 }

@@ -4,7 +4,9 @@
 //   mappings domid=N         {mapped: pages of that domain which any domain maps now}
 //   grants domid=N           {in_use: entries of that domain's grant table, mapped, list}
 //   ports domid=N            {in_use: the domain's open event channels, list}
-//   screen connector=N       what a backend displays that listens at screen.sock beside the socket
+//   process                  the peer's process group, which peer.pid beside the socket names:
+//   {descriptors, memory_kib, sanitized} screen connector=N       what a backend displays that
+//   listens at screen.sock beside the socket
 #pragma once
 
 #include <filesystem>
@@ -23,10 +25,12 @@ class Oracle {
  private:
   Json grants(xen::DomId domain) const;
   Json ports(xen::DomId domain) const;
+  Json process() const;
   std::optional<Json> answer(const agent::Request& request) const;
 
   Host& host_;
   std::filesystem::path screen_;
+  std::filesystem::path peer_;
   xen::DomId guest_;
   agent::LineServer server_;
 };

@@ -127,6 +127,7 @@ class LoopbackMachine:
             self._compositor = Compositor(self._folder / "wayland")
             environment |= self._compositor.environment
         self._peer = RunningPeer(self._command, environment)
+        (self._folder / "peer.pid").write_text(f"{self._peer.group}\n")  # for the oracle
         self._peer.await_ready()
         if self._role == "frontend":
             self._start_agent()

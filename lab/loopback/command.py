@@ -63,6 +63,11 @@ class RunningPeer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def group(self) -> int:
+        """The process group that the command and all that it starts are in."""
+        return self._process.pid
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         while data := os.read(self._process.stdout.fileno(), 1 << 16):

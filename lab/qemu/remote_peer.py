@@ -64,6 +64,8 @@ class RemotePeer:
 
     def __init__(self, agent: AgentChannel, command: PeerCommand, argv: Sequence[str], before: Sequence[str] = ()) -> None:
         self._agent, self._command, self._argv, self._before = agent, command, argv, before
+        # Cases ask the agent about a process of the name "peer": the relay to a driver domain is not it.
+        self._name = "relay" if before else "peer"
         self._pid = 0
 
     def restart(self) -> None:
@@ -72,17 +74,17 @@ class RemotePeer:
 
     def end(self) -> None:
         """SIGTERM, and SIGKILL for what is left; what the process still held, the kernel gives back."""
-        self._agent.call("kill", name="peer", signal="TERM")
-        if not self._agent.require("wait", name="peer", timeout_ms=TERM_MS).get("exited"):
-            self._agent.call("kill", name="peer", signal="KILL")
-            self._agent.require("wait", name="peer", timeout_ms=KILL_MS)
+        self._agent.call("kill", name=self._name, signal="TERM")
+        if not self._agent.require("wait", name=self._name, timeout_ms=TERM_MS).get("exited"):
+            self._agent.call("kill", name=self._name, signal="KILL")
+            self._agent.require("wait", name=self._name, timeout_ms=KILL_MS)
         # What it forked, and left behind in its process group.
         self._agent.require("sh", command=f"kill -KILL -{self._pid} 2>/dev/null; :")
 
     def start(self) -> None:
         environment = [f"{key}={value}" for key, value in {"DISPLIF_SCREEN": SCREEN_SOCKET, **self._command.env}.items()]
         words = [*self._before, "/bin/busybox", "env", *environment, *self._argv]
-        started = self._agent.require("start", name="peer", argv=["/bin/busybox", "sh", "-c", START, "peer", *words])
+        started = self._agent.require("start", name=self._name, argv=["/bin/busybox", "sh", "-c", START, "peer", *words])
         self._pid = int(started["pid"])
         pattern = re.compile(self._command.ready.encode(), re.MULTILINE) if self._command.ready else None
         limit = time.monotonic() + READY_SECONDS
@@ -113,7 +115,7 @@ class RemotePeer:
         return self._output().decode("utf-8", "replace")
 
     def trouble(self) -> str | None:
-        answer = self._agent.require("wait", name="peer", timeout_ms=0)
+        answer = self._agent.require("wait", name=self._name, timeout_ms=0)
         if not answer.get("exited"):
             return sanitizer_report(self._output())
         status = -int(answer["signal"]) if answer.get("signal") else int(answer["status"])
