@@ -91,6 +91,9 @@ constexpr Idiom kIdioms[] = {
     {"undo", kFrontendAttacks,
      "request operation=set-config fb=0 width=0 height=0 depth=0\nrequest operation=fb-detach\n"
      "request operation=dbuf-destroy\n"},
+    // More references than a directory's page holds.
+    {"many-pages", kFrontendAttacks,
+     "request size=4190209\nrequest operation=dbuf-destroy\nrequest flags=1 size=4190209\n"},
     {"edid", kFrontendAttacks, "request operation=get-edid size=32768\n"},
     {"other-connector", kFrontendAttacks,
      "request connector=1 operation=set-config\nrequest connector=1 operation=pg-flip\n"},
