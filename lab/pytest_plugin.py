@@ -3,30 +3,35 @@
 The cases run in the background exactly as `./displif-cts run` runs them, several at a time; each item
 waits for its verdict. Stream and reports are written as always. Also usable from another tree:
 `pytest -p lab.pytest_plugin --bed qemu` with this tree on PYTHONPATH.
+
+Under pytest-xdist (`-n N`) the run is N shards: a process takes whole shards, on machines or a board of its own, and the first
+process merges them. A monitor then is an item of each shard, over what that one saw.
 """
 from __future__ import annotations
 
 import dataclasses
 import threading
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import pytest
 
 from lab.board import Board, Line, load_board
 from lab.board import execute as execute_on_board
+from lab import merge
 from lab.errors import USAGE, Stop
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 from lab.run import DEFAULT_PEER, Prepared, RunOptions, default_jobs, execute, make_folder, open_bed, prepare
 from lab.schedule import Scheduler
-from lab.suite import Plan, Selection, check_globs, parse_shard
+from lab.suite import Plan, Selection, check_globs, parse_shard, shard_of
 from reports.judge import Result, judge
 from reports.junit import details
 from reports.model import read_run
-from reports.write import write_reports
+from reports.write import judged_stream, write_reports
 
-RUN = pytest.StashKey["BackgroundRun"]()
+RUNS = pytest.StashKey["dict[str, BackgroundRun]"]()  # by the name of the collector, which is the shard's
+FOLDER = pytest.StashKey[Path]()  # of the whole run, in the process that pytest-xdist was started as
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,10 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--case", action="append", default=[], metavar="GLOB", help="only these cases (repeatable)")
     group.addoption("--exclude", action="append", default=[], metavar="GLOB", help="not these (repeatable)")
     group.addoption("--peer", default=DEFAULT_PEER, metavar="NAME|FILE", help="peer descriptor")
-    group.addoption("--jobs", type=int, default=default_jobs(), metavar="N", help="machines at once")
+    group.addoption("--jobs", type=int, default=None, metavar="N", help="machines at once, of each process")
     group.addoption("--expectations", type=Path, default=None, metavar="FILE", help="known outcomes")
     group.addoption("--out", type=Path, default=None, metavar="DIR", help="folder of the run")
-    group.addoption("--board", default=None, metavar="NAME|FILE", help="with --bed host: the board that runs the cases")
+    group.addoption("--board", action="append", default=[], metavar="NAME|FILE", help="with --bed host: the board that runs the cases; "
+                    "with -n N of pytest-xdist N of them, one for each shard")
     group.addoption("--shard", default=None, metavar="I/N", help="the I-th of N parts of the cases")
     group.addoption("--seed", type=int, default=1, metavar="N", help="for everything random")
 
@@ -50,17 +56,25 @@ def _options(config: pytest.Config) -> RunOptions:
     except ValueError as error:
         raise Stop(USAGE, f"--shard {error}") from None
     selection = Selection(check_globs(get("--case"), "--case"), check_globs(get("--exclude"), "--exclude"), shard)
-    return RunOptions(bed=get("--bed"), peer=get("--peer"), selection=selection, jobs=max(1, get("--jobs")),
+    jobs = get("--jobs") if get("--jobs") is not None else 1 if _processes(config) > 1 else default_jobs()
+    return RunOptions(bed=get("--bed"), peer=get("--peer"), selection=selection, jobs=max(1, jobs),
                       expectations=get("--expectations"), out=get("--out"), seed=get("--seed"), argv=("pytest",))
 
 
-def _board(config: pytest.Config) -> Board | None:
-    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
-        raise Stop(USAGE, "every process of pytest-xdist would run the whole selection", "--jobs N runs N machines at once, --shard I/N a part")
-    name = config.getoption("--board")
-    if (name is None) != (config.getoption("--bed") != "host"):
+def _processes(config: pytest.Config) -> int:
+    """Of pytest-xdist; 1 without it."""
+    told = getattr(config, "workerinput", None)
+    return int(told["workercount"]) if told else len(getattr(config.option, "tx", None) or [1])
+
+
+def _boards(config: pytest.Config) -> list[Board]:
+    names = config.getoption("--board")
+    if bool(names) != (config.getoption("--bed") == "host"):
         raise Stop(USAGE, "--bed host and --board NAME belong together")
-    return load_board(name) if name is not None else None
+    if names and len(names) != _processes(config):
+        raise Stop(USAGE, f"{len(names)} boards and {_processes(config)} processes: each board is a process's own",
+                   "-n N and N times --board, or --shard I/N with one")
+    return [load_board(name) for name in names]
 
 
 class CaseFailed(Exception):
@@ -80,12 +94,12 @@ class BackgroundRun:
         self._scheduler: Scheduler | Line | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, ids: set[str]) -> None:
-        """Runs the cases that pytest's own selection left; needs no more than these."""
+    def start(self, ids: set[str], all_ids: Sequence[str] | None = None) -> None:
+        """Runs the cases that pytest's own selection left; needs no more than these. `all_ids`: of all shards."""
         plan = self.prepared.plan
         chosen = tuple(case for case in plan.cases if case.id in ids)
         selection = plan.selection if len(chosen) == len(plan.cases) else dataclasses.replace(
-            plan.selection, globs=tuple(case.id for case in chosen))
+            plan.selection, globs=tuple(all_ids or (case.id for case in chosen)))
         prepared = dataclasses.replace(
             self.prepared, plan=Plan(plan.suite, selection, chosen),
             options=dataclasses.replace(self.prepared.options, selection=selection))
@@ -138,6 +152,10 @@ class BackgroundRun:
                 entry.covers(case_id) for entry in self.prepared.expectations)
 
     @property
+    def started(self) -> bool:
+        return self._thread is not None
+
+    @property
     def stream(self) -> Path | None:
         return self.folder / "stream.jsonl" if self.folder else None
 
@@ -153,10 +171,10 @@ class BackgroundRun:
 
 
 class BedCollector(pytest.Collector):
-    """The bed, as the parent of its cases."""
+    """The bed, or a shard's part of it, as the parent of its cases."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        plan = self.config.stash[RUN].prepared.plan
+        plan = self.config.stash[RUNS][self.name].prepared.plan
         for case in (*plan.runnable, *plan.monitors):  # monitors are judged when all others ran
             yield CaseItem.from_parent(self, name=case.id, title=case.title)
 
@@ -167,7 +185,11 @@ class CaseItem(pytest.Item):
         self.title = title
 
     def runtest(self) -> None:
-        run = self.config.stash[RUN]
+        assert self.parent is not None
+        run = self.config.stash[RUNS][self.parent.name]
+        if not run.started:  # pytest-xdist tells a process of a shard by giving it its items
+            items = self.session.items
+            run.start({item.name for item in items if item.parent is self.parent}, sorted({item.name for item in items}))
         if run.passed_plainly(self.name):
             return
         result = run.result(self.name)
@@ -188,21 +210,41 @@ class CaseItem(pytest.Item):
         return self.path, None, f"case {self.name}"  # pytest would rewrite the dots of a bare id
 
 
+def _shards(config: pytest.Config) -> "dict[str, BackgroundRun]":
+    """One without pytest-xdist."""
+    boards = _boards(config)
+    prepared = prepare(_options(config), Progress(quiet=config.option.verbose < 0))
+    processes, bed = _processes(config), str(config.getoption("--bed"))
+    if processes == 1:
+        return {bed: BackgroundRun(prepared, boards[0] if boards else None)}
+    if config.getoption("--shard"):
+        raise Stop(USAGE, "--shard and pytest-xdist's -n both share the cases out: one of them")
+    folder = Path(config.workerinput["displif_cts_folder"]) if hasattr(config, "workerinput") else None
+    runs = {}
+    of = min(processes, len(prepared.plan.runnable))
+    for number in range(1, of + 1):
+        plan = shard_of(prepared.plan, number, of)
+        options = dataclasses.replace(prepared.options, selection=plan.selection, out=folder / f"shard-{number}" if folder else None)
+        runs[f"{bed}-{number}of{of}"] = BackgroundRun(dataclasses.replace(prepared, plan=plan, options=options), boards[number - 1] if boards else None)
+    return runs
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> bool | None:
     """With --bed, the items are the suite's cases and nothing else."""
     config = session.config
-    if config.getoption("--bed") is None:
+    if config.getoption("--bed") is None or config.pluginmanager.hasplugin("dsession"):
         return None
     try:
-        board = _board(config)
-        config.stash[RUN] = BackgroundRun(prepare(_options(config), Progress(quiet=config.option.verbose < 0)), board)
+        runs = config.stash[RUNS] = _shards(config)
     except Stop as stop:
         raise pytest.UsageError(stop.text()) from None
-    bed = BedCollector.from_parent(session, name=config.getoption("--bed"), nodeid=config.getoption("--bed"))
-    session.items = list(bed.collect())
-    report = pytest.CollectReport(bed.nodeid, "passed", None, session.items)
-    config.hook.pytest_collectreport(report=report)
+    session.items = []
+    for name in runs:
+        bed = BedCollector.from_parent(session, name=name, nodeid=name)
+        items = list(bed.collect())
+        session.items += items
+        config.hook.pytest_collectreport(report=pytest.CollectReport(bed.nodeid, "passed", None, items))
     config.hook.pytest_collection_modifyitems(session=session, config=config, items=session.items)
     config.hook.pytest_collection_finish(session=session)
     session.testscollected = len(session.items)
@@ -211,18 +253,62 @@ def pytest_collection(session: pytest.Session) -> bool | None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
-    run = session.config.stash.get(RUN, None)
-    if run is None or session.config.option.collectonly or not session.items:
+    runs = session.config.stash.get(RUNS, None)
+    if runs is None or session.config.option.collectonly or not session.items:
         yield
         return
-    run.start({item.name for item in session.items})
+    if len(runs) == 1:
+        next(iter(runs.values())).start({item.name for item in session.items})
     try:
         yield
     finally:
-        run.finish()
+        for run in runs.values():
+            run.finish()
+
+
+class ManyProcesses:
+    """Of pytest-xdist's hooks those of the process that was started."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_xdist_setupnodes(self, config: pytest.Config, specs: Sequence[Any]) -> None:
+        """What is wrong is said once, and what has to be built is built, before there are several."""
+        try:
+            _shards(config)
+            config.stash[FOLDER] = make_folder(config.getoption("--out"))
+        except Stop as stop:
+            raise pytest.UsageError(stop.text()) from None
+
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["displif_cts_folder"] = str(node.config.stash[FOLDER])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        from xdist.scheduler import LoadScopeScheduling
+
+        return LoadScopeScheduling(config, log)  # a scope is what stands before the last ::, a shard
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("xdist") and config.getoption("--bed") is not None:
+        config.pluginmanager.register(ManyProcesses())
+
+
+def _merged(folder: Path) -> str:
+    """The shards as one run; where the report is, or why there is none."""
+    try:
+        shards = [merge.read_shard(path) for path in sorted(folder.glob("shard-*/stream.jsonl"))]
+        if not shards:
+            return "no shard ran"
+        merge.check(shards)
+        write_reports(judged_stream(merge.merge(shards, folder)), folder)
+    except Stop as stop:
+        return f"not merged: {stop.text()}"
+    return str(folder / "report.html")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    run = config.stash.get(RUN, None)
-    if run is not None and run.folder is not None:
-        terminalreporter.write_line(f"displif-cts: {run.folder / 'report.html'}")
+    if (folder := config.stash.get(FOLDER, None)) is not None:
+        terminalreporter.write_line(f"displif-cts: {_merged(folder)}")
+    for run in config.stash.get(RUNS, {}).values():
+        if run.folder is not None:
+            terminalreporter.write_line(f"displif-cts: {run.folder / 'report.html'}")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -181,6 +181,11 @@ def _chosen(case: Case, selection: Selection) -> bool:
     if selection.globs and not any(fnmatch.fnmatchcase(case.id, glob) for glob in selection.globs):
         return False
     return not any(fnmatch.fnmatchcase(case.id, glob) for glob in selection.excludes)
+
+
+def shard_of(plan: Plan, number: int, of: int) -> Plan:
+    """The part of a whole selection; it must have that many cases."""
+    return replace(plan, selection=replace(plan.selection, shard=(number, of)), cases=tuple(_shard(plan.cases, (number, of))))
 
 
 def _shard(cases: Sequence[Case], shard: tuple[int, int] | None) -> list[Case]:

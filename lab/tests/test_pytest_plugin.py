@@ -1,11 +1,13 @@
 """Cases as pytest items, on a fake bed."""
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from lab.build import ROOT
+from reports.model import Run, read_run
 
 CONFTEST = f"""
 import sys
@@ -30,6 +32,10 @@ pytest_plugin.open_bed = lambda prepared, progress: fakes.FakeBed(script)
 EXPECTED = """\
 - {case: frontend.ring.known, bed: qemu, versions: "*", verdict: fail, reason: known to fail, reference: here, owner: me, expires: 2999-01-01}
 """
+
+
+def verdicts(run: Run) -> dict[str, str | None]:
+    return {name: case.verdict for (name, _), case in run.cases.items() if case.verdict is not None}
 
 
 @pytest.fixture
@@ -86,3 +92,46 @@ def test_bad_input_is_a_usage_error(outer: pytest.Pytester, words: list[str], wa
 
 def test_without_bed_pytest_is_as_always(outer: pytest.Pytester) -> None:
     outer.runpytest_subprocess("-p", "lab.pytest_plugin").assert_outcomes(failed=1)
+
+
+xdist = pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="pytest-xdist is not installed")
+
+
+@xdist
+def test_processes_of_xdist_run_shards_that_become_one_run(outer: pytest.Pytester) -> None:
+    """What one process makes of it, two do together; a monitor is an item of each."""
+    one = items(outer)
+    one.assert_outcomes(passed=1, failed=2, skipped=2, xfailed=1)
+    two = outer.runpytest_subprocess("-p", "lab.pytest_plugin", "--bed", "qemu", "--out", "both", "--expectations", "expected.yaml", "-n", "2")
+    two.assert_outcomes(passed=1, failed=2, skipped=3, xfailed=1)
+    two.stdout.fnmatch_lines(["displif-cts: *both/report.html"])
+    alone, together = (read_run(Path(outer.path) / name / "stream.jsonl") for name in ("run", "both"))
+    assert together.damage.complete, together.damage.notes
+    assert verdicts(together) == verdicts(alone) and len(verdicts(alone)) == 6
+    assert together.run["merged"] and (Path(outer.path) / "both" / "junit.xml").exists()
+
+
+@xdist
+def test_pytests_own_selection_is_that_of_all_shards(outer: pytest.Pytester) -> None:
+    two = outer.runpytest_subprocess("-p", "lab.pytest_plugin", "--bed", "qemu", "--out", "both", "-n", "2", "-k", "good or dead")
+    two.assert_outcomes(passed=1, failed=1)
+    assert set(verdicts(read_run(Path(outer.path) / "both" / "stream.jsonl"))) == {"frontend.ring.good", "frontend.ring.dead"}
+    half = outer.runpytest_subprocess("-p", "lab.pytest_plugin", "--bed", "qemu", "--out", "half", "-n", "2", "-k", "good")
+    half.stdout.fnmatch_lines(["displif-cts: not merged: *shard 2/2 is missing*"])
+
+
+@xdist
+def test_fewer_cases_than_processes(outer: pytest.Pytester) -> None:
+    outer.runpytest_subprocess("-p", "lab.pytest_plugin", "--bed", "qemu", "--out", "both", "-n", "3", "--case", "frontend.ring.good",
+                               "--case", "frontend.ring.skip").assert_outcomes(passed=1, skipped=1)
+    assert len(verdicts(read_run(Path(outer.path) / "both" / "stream.jsonl"))) == 2
+
+
+@xdist
+@pytest.mark.parametrize("words, wanted", [
+    (["--case", "frontend.nothing"], "*matches no case*"), (["--shard", "1/2"], "*one of them*"), (["--out", "."], "*"),
+])
+def test_bad_input_is_said_once_under_xdist(outer: pytest.Pytester, words: list[str], wanted: str) -> None:
+    result = outer.runpytest_subprocess("-p", "lab.pytest_plugin", "--bed", "qemu", "-n", "2", *words)
+    assert result.ret != pytest.ExitCode.OK
+    (result.stderr if result.stderr.lines else result.stdout).fnmatch_lines([wanted])
