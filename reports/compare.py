@@ -15,7 +15,7 @@ from reports.statuses import statuses
 
 # In the order in which they are shown; True: it is for the worse, and the exit status says so.
 KINDS = {"newly failing": True, "without a verdict now": True, "newly skipped": True, "gone": True, "changed evidence": True,
-         "newly warned": True, "newly passing": False, "new": False}
+         "newly warned": True, "newly passing": False, "by chance, as recorded": False, "new": False}
 PAGE = Path(__file__).with_name("page")
 
 # What differs from machine to machine and says nothing: addresses and cookies, the kernel's clock, process ids.
@@ -32,6 +32,8 @@ class Side:
     verdict: str | None
     reason: str
     evidence: frozenset[tuple[str, str]]  # requirement and what was seen, of each failed check
+    known: bool = False  # an expectation covers it
+    by_chance: bool = False  # which says how often it shows
 
     @property
     def bad(self) -> bool:
@@ -93,7 +95,8 @@ def side_of(result: Result) -> Side:
         evidence = frozenset()
     elif result.verdict == "crash":  # the first line of the kernel's report; the rest is where it happened to be cut
         evidence = frozenset({("crash", settled(result.reason.split(" | ")[0]))})
-    return Side(None if result.outcome == "missing" else result.verdict, result.reason, evidence)
+    by_chance = result.known and result.expectation is not None and bool(result.expectation.flaky_rate)
+    return Side(None if result.outcome == "missing" else result.verdict, result.reason, evidence, result.known, by_chance)
 
 
 def _strongest(judged: Judged, attempt: int | None = None) -> dict[str, Side]:
@@ -110,7 +113,18 @@ def _strongest(judged: Judged, attempt: int | None = None) -> dict[str, Side]:
     return sides
 
 
+def _recorded(before: Side, after: Side) -> bool:
+    """Expectations know both: two ways to fail of which now the one, now the other shows, or a failure that shows at times."""
+    if before.verdict == after.verdict:
+        return False
+    if before.bad and after.bad:
+        return before.known and after.known
+    return any(side.by_chance and other.verdict == "pass" for side, other in ((before, after), (after, before)))
+
+
 def _kind(before: Side | None, after: Side | None) -> str | None:
+    if before is not None and after is not None and _recorded(before, after):
+        return "by chance, as recorded"
     if after is None:
         return "gone"
     if before is None:

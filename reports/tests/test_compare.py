@@ -68,6 +68,27 @@ def test_what_differs(tmp_path: Path, name: str) -> None:
     assert (f"<code>{X}</code>" in page) == bool(kind) and ("--case frontend.x.case" in page) == (kind not in ("", "gone", "new"))
 
 
+def entry(verdict: str, **more: Any) -> dict[str, Any]:
+    return {"case": X, "bed": "*", "versions": "*", "verdict": verdict, "reason": "r", "reference": "docs/x.md", "owner": "o",
+            "expires": "2027-01-01", **more}
+
+
+@pytest.mark.parametrize(("before", "after", "entries", "kind", "status"), [
+    (crash(X, "BUG"), seen(X, "id 8"), [entry("crash"), entry("fail")], "by chance, as recorded", 0),
+    (crash(X, "BUG"), seen(X, "id 8"), [entry("crash")], "changed evidence", 1),
+    (s.good(X), seen(X, "id 8"), [entry("fail", flaky_rate=0.3)], "by chance, as recorded", 0),
+    (seen(X, "id 8"), s.good(X), [entry("fail", flaky_rate=0.3)], "by chance, as recorded", 0),
+    (s.good(X), seen(X, "id 8"), [entry("fail")], "newly failing", 1),
+    (s.good(X), crash(X, "BUG"), [entry("fail", flaky_rate=0.3)], "newly failing", 1),
+    (seen(X, "id 8"), seen(X, "id 9"), [entry("fail", flaky_rate=0.3)], "changed evidence", 1),
+])
+def test_what_expectations_know_to_show_at_times_is_not_worse(
+        tmp_path: Path, before: s.Records, after: s.Records, entries: s.Records, kind: str, status: int) -> None:
+    comparison = c.compare(*(judged(tmp_path / name, side, expectations=entries) for name, side in (("a", before), ("b", after))))
+    assert [(d.case, d.kind) for d in comparison.differences] == [(X, kind)] and comparison.exit_status == status
+    assert kind in c.text(comparison) and kind in c.html(comparison)
+
+
 def test_a_case_without_a_verdict_says_why_and_not_what_it_saw(tmp_path: Path) -> None:
     records = [s.begin(X), s.check(X, False) | {"seen": "id 8", "timed": True}, s.rec("health", X, state="ok", reason="", own_gap_ms=5000, peer_gap_ms=0, tolerance_ms=1000),
                s.verdict(X, "infra-error", "our own side stood still for 5000 ms; ring.id-echoed: expected id 7 or id 9; saw id 8")]
