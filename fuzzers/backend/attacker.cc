@@ -19,7 +19,6 @@ using fuzz::Kind;
 
 constexpr std::uint32_t kRingSlots = 32;
 constexpr std::uint32_t kNoAnswer = 0x40000000;  // more responses than there can be
-constexpr std::chrono::milliseconds kNews{2};    // how long XenStore's news may take on one machine
 
 Attacker* g_attacker = nullptr;
 
@@ -314,7 +313,7 @@ void Attacker::set_state(const Action& action) {
   const std::uint32_t state = low(action.values[fuzz::Bus::state]);
   if (state == static_cast<std::uint32_t>(bus::State::initialised)) machine_.publish_transport();
   machine_.write_state(std::to_string(state));
-  machine_.run_for(kNews);
+  machine_.hear();
   expect_connected();
 }
 
@@ -329,7 +328,11 @@ void Attacker::write_store(const Action& action) {
     // XenStore's own rules for a value are its server's to keep.
     machine_.write_node(name, action.text.substr(0, 64));
   }
-  machine_.run_for(kNews);
+  if (name == "state") {
+    machine_.hear();
+  } else {
+    machine_.run_for(Machine::kNews);
+  }
   expect_connected();
 }
 

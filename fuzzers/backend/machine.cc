@@ -173,7 +173,7 @@ void Machine::connect() {
   }
   settle(true);
   write_state(bus::print(State::connected));
-  run();
+  hear();
 }
 
 bool Machine::disconnect() {
@@ -191,6 +191,12 @@ void Machine::run() {
 void Machine::run_for(std::chrono::milliseconds most) {
   backend_->turn(most);
   run();
+}
+
+// libxenstore's thread may be late with the first piece of news; the next come with it.
+void Machine::hear() {
+  run_for(200ms);
+  run_for(kNews);
 }
 
 std::size_t Machine::mapped() const { return host_->mapped_pages(kFrontend); }

@@ -54,6 +54,9 @@ class Machine {
   void run();
   // The same, and it may wait for XenStore's news that long.
   void run_for(std::chrono::milliseconds most);
+  // Until it has heard of what was written to the state node, which it watches.
+  void hear();
+  static constexpr std::chrono::milliseconds kNews{2};  // how long XenStore's news mostly takes
 
   Transport& transport(std::size_t connector) { return *transports_[connector % kConnectors]; }
   GuestMemory& memory() { return *memory_; }
