@@ -423,8 +423,13 @@ void Attacker::after_run(std::size_t connector) {
     const auto& [request, directory] = side.pending[i];
     const displif::Response response =
         displif::decode_response(transport.ring.read_slot(side.answered + i));
-    if (oracle_.judge(connector, request, response,
-                      memory_moves_ ? Directory::changing : directory)) {
+    const bool filled = oracle_.judge(connector, request, response,
+                                      memory_moves_ ? Directory::changing : directory);
+    // An EDID may have gone where a directory of the attacker's own making led it: into another.
+    const auto* edid = request.as<displif::GetEdid>();
+    const bool strayed = edid != nullptr && response.status == 0 &&
+                         !machine_.memory().polite(edid->gref_directory, edid->buffer_sz);
+    if (filled || strayed) {
       // What comes later may have read what the backend wrote.
       memory_moves_ = true;
       machine_.memory().filled();

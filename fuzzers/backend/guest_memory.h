@@ -33,6 +33,9 @@ class GuestMemory {
   void link(std::uint64_t cookie, std::uint32_t value);
   // The backend has written into a list, which may lead from any page to any other.
   void filled() { changed_.fill(true); }
+  // Of a directory of one page: nobody has written into it, so that it lists the buffer's own
+  // pages.
+  bool polite(xen::GrantRef first, std::uint32_t size) const;
   void reset();
 
   xen::GrantRef page(std::size_t index) const { return pages_.refs()[index % kPages]; }
@@ -56,7 +59,6 @@ class GuestMemory {
     bool writable = false;
   };
   const Granted* granted(xen::GrantRef ref) const;
-  bool polite(xen::GrantRef first, std::uint32_t size) const;
   bool all_granted(xen::GrantRef first, std::uint32_t pages, bool writable) const;
   displif::Directory walk(xen::GrantRef first, std::uint32_t size, bool allocate) const;
   std::uint32_t* words(std::size_t directory_page) const;
