@@ -55,7 +55,7 @@ class Witness:
             fold.add(error)
             self._say(error)
             verdict = _judged(verdict, fold)
-        if self._role == "backend":
+        elif self._role == "backend":
             alive = {**_head("check", verdict), "requirement": "health.peer-alive", "level": "robust", "ok": trouble is None,
                      "expected": ["a backend that runs"], "seen": trouble or "it does"}
             fold.add(alive)

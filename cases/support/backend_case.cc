@@ -24,8 +24,7 @@ constexpr milliseconds kLook{5};  // between two looks at what tells no changes
 // What a process may have more of after a case, and be no leak.
 constexpr std::uint64_t kKeptDescriptors = 32;
 constexpr std::uint64_t kKeptKib = 64U << 10;
-constexpr std::uint64_t kQuarantineKib = (256U + 256U)
-                                         << 10;  // AddressSanitizer's, and its records
+constexpr std::uint64_t kQuarantineKib = 512U << 10;  // AddressSanitizer's, and its records
 
 xen::DomId domain_of_this_process() {
   xen::Store store = xen::Store::open();
@@ -112,7 +111,7 @@ void BackendCase::SetUp() {
   mapped_baseline_ = mapped_pages();
   ports_baseline_ = backend_ports();
   process_baseline_ = footprint();
-  if (agent_knows("klog")) kernel_log_ = number(agent_->call("klog", {{"offset", "end"}}), "next");
+  if (agent_knows("klog") && raw(backend_domain()) == 0) kernel_log_.emplace(*agent_).skip();
 }
 
 void BackendCase::TearDown() {
@@ -154,13 +153,13 @@ void BackendCase::check_process_released() {
   const std::uint64_t most = process_baseline_->descriptors + kKeptDescriptors;
   const std::uint64_t most_kib =
       process_baseline_->memory_kib + (process_baseline_->sanitized ? kQuarantineKib : kKeptKib);
-  const Deadline limit = removal_limit();
-  std::optional<agent::Footprint> now = footprint();
-  while (now && (now->descriptors > most || now->memory_kib > most_kib) &&
-         xen::Clock::now() < limit) {
-    std::this_thread::sleep_for(kLook);
-    now = footprint();
-  }
+  std::optional<agent::Footprint> now;
+  await(
+      [&] {
+        now = footprint();
+        return !now || (now->descriptors <= most && now->memory_kib <= most_kib);
+      },
+      removal_limit());
   if (!now) return;  // it has ended: a crash
   check_timed(req::health_descriptors_released, now->descriptors <= most,
               {fmt::format("at most {} open descriptors: {} more than before the case", most,
@@ -174,17 +173,14 @@ void BackendCase::check_process_released() {
 
 void BackendCase::check_kernel_log() {
   if (!kernel_log_) return;
-  const Json answer = agent_->call("klog", {{"offset", std::to_string(*kernel_log_)}});
-  std::string text;
-  for (const auto& line : answer.value("lines", Json::array()))
-    text += line.value("text", "") + "\n";
+  const std::string text = kernel_log_->more();
   if (!text.empty())
     recorder().message(trace::Kind::log, trace::Direction::none,
                        Json{{"source", "the backend's kernel"}, {"text", text}});
   const LogFinding finding = judge_log(text);
   check(req::health_kernel_log_clean, finding.lines.empty(),
         {"no warning, BUG, oops, lockup or hung task in the log of the backend's kernel"},
-        finding.lines.empty() ? "none" : fmt::format("{}", fmt::join(finding.lines, " | ")));
+        listed(finding.lines));
 }
 
 // --- arrangement ---------------------------------------------------------------------------------

@@ -32,6 +32,7 @@
 #include "cases/requirements.gen.h"
 #include "cases/support/case_spec.h"
 #include "cases/support/judging_case.h"
+#include "cases/support/own_log.h"
 #include "cases/support/tool_stack.h"
 #include "fake_frontend/fake_frontend.h"
 #include "harness/agent/footprint.h"
@@ -214,7 +215,7 @@ class BackendCase : public JudgingCase {
   std::optional<std::uint64_t> mapped_baseline_;
   std::optional<std::uint64_t> ports_baseline_;
   std::optional<agent::Footprint> process_baseline_;
-  std::optional<std::uint64_t> kernel_log_;  // where the backend's kernel log ended
+  std::optional<OwnLog> kernel_log_;  // the backend's kernel's, where the agent is in its domain
 };
 
 // 0, or an error number from -4095 to -1 (requirement response.status-zero-or-negative).

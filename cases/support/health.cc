@@ -10,6 +10,7 @@
 #include "cases/requirements.gen.h"
 #include "cases/support/guest_log.h"
 #include "cases/support/kernel_log.h"
+#include "cases/support/own_log.h"
 #include "harness/agent/client.h"
 
 namespace displif_cts::cases {
@@ -44,23 +45,14 @@ std::uint64_t count_of(const Json& answer, const char* key) {
   return it != answer.end() && it->is_number() ? it->get<std::uint64_t>() : 0;
 }
 
-std::string joined(const std::vector<std::string>& lines) {
-  std::string text;
-  for (const auto& line : lines) {
-    if (!text.empty()) text += " | ";
-    text += line;
-  }
-  return text;
-}
-
 class AgentHealth : public runner::HealthProbe {
  public:
   explicit AgentHealth(const runner::RunContext& run)
-      : agent_(run.agent_socket), guest_log_(agent_), run_(run) {}
+      : agent_(run.agent_socket), guest_log_(agent_), own_log_(agent_), run_(run) {}
 
   void baseline() override {
     guest_log_.skip();
-    own_log_ = count_of(agent_.call("klog", {{"offset", "end"}}), "next");
+    own_log_.skip();
     grants_ = count_of(agent_.call("grants"), "in_use");
     ports_ = count_of(agent_.call("ports"), "in_use");
     // What Linux says only once would otherwise be said in one case of a machine only.
@@ -130,31 +122,25 @@ class AgentHealth : public runner::HealthProbe {
                        Json{{"source", "guest kernel"}, {"text", text}});
     const SiftedLog sifted = sift_known(text, run_.peer.known_complaints);
     recorder.check_for(kKnownMonitor, req::health_kernel_log_clean, sifted.known.empty(),
-                       {kCleanLog}, sifted.known.empty() ? "none" : joined(sifted.known));
+                       {kCleanLog}, listed(sifted.known));
     read_own_log(recorder);
     return judge_log(sifted.rest);
   }
 
   void read_own_log(trace::Recorder& recorder) {
-    const Json own = agent_.call("klog", {{"offset", std::to_string(own_log_)}});
-    std::string text;
-    for (const auto& line : own.value("lines", Json::array()))
-      text += line.value("text", "") + "\n";
+    const std::string text = own_log_.more();
     if (text.empty()) return;
     recorder.message(trace::Kind::log, trace::Direction::none,
                      Json{{"source", "own kernel"}, {"text", text}});
     const LogFinding finding = judge_log(text);
     if (!finding.lines.empty())
       recorder.record("error",
-                      Json{{"text", "our own kernel complains: " + joined(finding.lines)}});
-  }
-
-  static std::string seen(const LogFinding& finding) {
-    return finding.lines.empty() ? "none" : joined(finding.lines);
+                      Json{{"text", "our own kernel complains: " + listed(finding.lines)}});
   }
 
   void judge_log_lines(trace::Recorder& recorder, const LogFinding& finding) {
-    recorder.check(req::health_kernel_log_clean, finding.lines.empty(), {kCleanLog}, seen(finding));
+    recorder.check(req::health_kernel_log_clean, finding.lines.empty(), {kCleanLog},
+                   listed(finding.lines));
   }
 
   // Whether the peer is beyond further questions: {"crashed"|"hung", why}.
@@ -162,9 +148,10 @@ class AgentHealth : public runner::HealthProbe {
       const std::optional<std::uint64_t>& peer_gap_ms, const LogFinding& finding) {
     const std::string state = agent_.call("domain").value("state", "unknown");
     if (state == "crashed" || state == "gone" || state == "dying" || state == "shutdown")
-      return std::pair{"crashed", fmt::format("the guest is {}: {}", state, joined(finding.lines))};
-    if (finding.worst == LogTrouble::crash) return std::pair{"crashed", joined(finding.lines)};
-    if (finding.worst == LogTrouble::hang) return std::pair{"hung", joined(finding.lines)};
+      return std::pair{"crashed", fmt::format("the guest is {}; its kernel's complaints: {}", state,
+                                              listed(finding.lines))};
+    if (finding.worst == LogTrouble::crash) return std::pair{"crashed", listed(finding.lines)};
+    if (finding.worst == LogTrouble::hang) return std::pair{"hung", listed(finding.lines)};
     if (!peer_gap_ms) return std::pair{"hung", "the guest does not answer"s};
     return std::nullopt;
   }
@@ -205,9 +192,9 @@ class AgentHealth : public runner::HealthProbe {
 
   agent::Client agent_;
   GuestLog guest_log_;
+  OwnLog own_log_;
   const runner::RunContext& run_;
   const std::string mark_ = std::to_string(run_.first_device);  // each case has devices of its own
-  std::uint64_t own_log_ = 0;
   std::uint64_t grants_ = 0;
   std::uint64_t ports_ = 0;
   std::uint64_t own_gap_ms_ = 0;

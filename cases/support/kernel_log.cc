@@ -1,5 +1,7 @@
 #include "cases/support/kernel_log.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -90,6 +92,10 @@ SiftedLog sift_known(std::string_view text, const std::vector<std::string>& word
   }
   sifted.rest += text;
   return sifted;
+}
+
+std::string listed(const std::vector<std::string>& lines) {
+  return lines.empty() ? "none" : fmt::format("{}", fmt::join(lines, " | "));
 }
 
 }  // namespace displif_cts::cases

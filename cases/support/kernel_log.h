@@ -22,6 +22,8 @@ struct LogFinding {
   std::vector<std::string> lines;  // the lines at fault, in order, at most 32
 };
 LogFinding judge_log(std::string_view text);
+// Lines of a log in one, as a check has seen them; "none" where there are none.
+std::string listed(const std::vector<std::string>& lines);
 
 // A log without the complaints that are known.
 struct SiftedLog {

@@ -313,7 +313,7 @@ void Attacker::set_state(const Action& action) {
   const std::uint32_t state = low(action.values[fuzz::Bus::state]);
   if (state == static_cast<std::uint32_t>(bus::State::initialised)) machine_.publish_transport();
   machine_.write_state(std::to_string(state));
-  machine_.hear();
+  machine_.hear_of("state");
   expect_connected();
 }
 
@@ -328,11 +328,7 @@ void Attacker::write_store(const Action& action) {
     // XenStore's own rules for a value are its server's to keep.
     machine_.write_node(name, action.text.substr(0, 64));
   }
-  if (name == "state") {
-    machine_.hear();
-  } else {
-    machine_.run_for(Machine::kNews);
-  }
+  machine_.hear_of(name);
   expect_connected();
 }
 

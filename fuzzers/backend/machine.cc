@@ -173,7 +173,7 @@ void Machine::connect() {
   }
   settle(true);
   write_state(bus::print(State::connected));
-  hear();
+  hear_of("state");
 }
 
 bool Machine::disconnect() {
@@ -193,10 +193,10 @@ void Machine::run_for(std::chrono::milliseconds most) {
   run();
 }
 
-// libxenstore's thread may be late with the first piece of news; the next come with it.
-void Machine::hear() {
-  run_for(200ms);
-  run_for(kNews);
+void Machine::hear_of(std::string_view node) {
+  // libxenstore's thread may be late with the first piece of news; the next come with it.
+  if (node == "state") run_for(200ms);
+  run_for(2ms);
 }
 
 std::size_t Machine::mapped() const { return host_->mapped_pages(kFrontend); }

@@ -54,9 +54,8 @@ class Machine {
   void run();
   // The same, and it may wait for XenStore's news that long.
   void run_for(std::chrono::milliseconds most);
-  // Until it has heard of what was written to the state node, which it watches.
-  void hear();
-  static constexpr std::chrono::milliseconds kNews{2};  // how long XenStore's news mostly takes
+  // Lets the backend hear of a change of that node: it watches its frontend's state.
+  void hear_of(std::string_view node);
 
   Transport& transport(std::size_t connector) { return *transports_[connector % kConnectors]; }
   GuestMemory& memory() { return *memory_; }

@@ -15,8 +15,8 @@ namespace displif_cts::agent {
 struct Footprint {
   std::uint64_t descriptors = 0;  // open ones
   std::uint64_t memory_kib = 0;   // private pages that are resident (proc(5), RssAnon)
-  bool sanitized =
-      false;  // its address space is a sanitizer's, whose allocator keeps what is freed
+  // Its address space is a sanitizer's, whose allocator keeps what is freed.
+  bool sanitized = false;
 };
 
 // Of these processes together, from /proc or what a test has instead. One that has ended counts

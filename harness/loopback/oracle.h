@@ -4,9 +4,9 @@
 //   mappings domid=N         {mapped: pages of that domain which any domain maps now}
 //   grants domid=N           {in_use: entries of that domain's grant table, mapped, list}
 //   ports domid=N            {in_use: the domain's open event channels, list}
-//   process                  the peer's process group, which peer.pid beside the socket names:
-//   {descriptors, memory_kib, sanitized} screen connector=N       what a backend displays that
-//   listens at screen.sock beside the socket
+//   process                  {descriptors, memory_kib, sanitized} of the peer's process group;
+//                            peer.pid beside the socket names it
+//   screen connector=N       what a backend displays that listens at screen.sock beside the socket
 #pragma once
 
 #include <filesystem>

@@ -134,7 +134,14 @@ void Elsewhere::look_at_backend(Told& told, bool was_ready) {
     told.say(
         "msg",
         Json{{"kind", "log"}, {"dir", "-"}, {"fields", {{"source", "backend"}, {"text", said}}}});
-  if (const std::string trouble = backend_->trouble(); was_ready && !trouble.empty())
+  if (!was_ready) return;
+  const std::string trouble = backend_->trouble();
+  told.say("check", Json{{"requirement", "health.peer-alive"},
+                         {"level", "robust"},
+                         {"expected", {"a backend that runs"}},
+                         {"seen", trouble.empty() ? "it does" : trouble},
+                         {"ok", trouble.empty()}});
+  if (!trouble.empty())
     told.say("health", Json{{"state", "crashed"},
                             {"reason", trouble},
                             {"own_gap_ms", 0},
