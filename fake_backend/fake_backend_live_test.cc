@@ -507,12 +507,16 @@ TEST_F(Live, requests_without_a_notification_are_found_and_marked) {
   options.unnotified_after = milliseconds(50);
   make(options);
   connect();
-  EXPECT_EQ(frontend_->call(0, displif::SetConfig{}), 0);
   auto& ring = frontend_->connector(0).ring;
-  const auto asleep = ScriptedFrontend::until<bool>(kSoon, [&] {
-    return ring.shared().indices().req_event == 2 ? std::optional(true) : std::nullopt;
-  });
-  ASSERT_TRUE(asleep);
+  const auto notified = [&](std::uint64_t times) {
+    return ScriptedFrontend::until<bool>(kSoon, [&] {
+      return backend_->indexes(0)->req_notifications == times ? std::optional(true) : std::nullopt;
+    });
+  };
+  ASSERT_TRUE(notified(1));  // a channel that is bound has an event (Xen's evtchn_bind_interdomain)
+  EXPECT_EQ(frontend_->call(0, displif::SetConfig{}), 0);
+  ASSERT_TRUE(notified(2));  // which may come after the request was found
+  EXPECT_EQ(ring.shared().indices().req_event, 2U);
   ASSERT_TRUE(ring.put_request(displif::encode_request(77, displif::SetConfig{})));
   EXPECT_TRUE(ring.publish_requests());  // wanted, and withheld
   const auto response = frontend_->receive(0);
