@@ -9,8 +9,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Sequence
 
-from lab.mutants.fakes import Classified, Workshop, classified, sample
+from lab.mutants.fakes import Workshop, sample
 from lab.mutants.mechanical import MechanicalMutant, describe
+from lab.mutants.survivors import FAKES, NOT_BUILT, SURVIVED, classified, status, table
 from lab.progress import Progress
 from lab.run import RunOptions, default_jobs, prepare
 from lab.selftest import PEERS, Bench, Trial
@@ -18,13 +19,12 @@ from lab.suite import LONG, Case
 
 # What few survive.
 FIRST = {"backend": ("backend.set-config.shown", "backend.pg-flip.shown"), "frontend": ("frontend.pg-flip.fields", "frontend.bus.connectors.2")}
-SURVIVED, NOT_BUILT = "survived", "does not build"
 
 
 def mechanical(arguments: argparse.Namespace) -> int:
     progress = Progress()
     rows: list[tuple[MechanicalMutant, str]] = []
-    known = classified()
+    known = classified(FAKES)
     jobs = arguments.jobs or default_jobs()
     for role in [arguments.role] if arguments.role else list(PEERS):
         bench = Bench(prepare(RunOptions(role=role, bed="loopback", peer=PEERS[role]), progress))
@@ -74,26 +74,3 @@ def _caught(trial: Trial) -> str:
     failed = next(iter(trial.failed), "")
     said = trial.reason.splitlines()[0][:120] if trial.reason else ""
     return f"caught by {trial.case}: {trial.verdict}: {failed or said}"
-
-
-def reason_of(mutant: MechanicalMutant, known: Sequence[Classified]) -> Classified | None:
-    return next((entry for entry in known if entry.covers(mutant)), None)
-
-
-def table(rows: Sequence[tuple[MechanicalMutant, str]], known: Sequence[Classified]) -> str:
-    """A line each; then the survivors, with why if that is known; last the rate of those that build."""
-    lines = [f"{mutant.name:<56}  {what}" for mutant, what in rows]
-    built = [(mutant, what) for mutant, what in rows if what != NOT_BUILT]
-    survivors = [mutant for mutant, what in built if what == SURVIVED]
-    for mutant in survivors:
-        entry = reason_of(mutant, known)
-        lines.append(f"known survivor: {mutant.name}: {entry.kind}: {entry.reason}" if entry
-                     else f"survivor: {mutant.place}:{mutant.line}: {mutant.description}")
-    explained = sum(reason_of(mutant, known) is not None for mutant in survivors)
-    lines.append(f"{len(built) - len(survivors)} of {len(built)} mechanical mutants of the fakes caught, {explained} known survivors, "
-                 f"{len(survivors) - explained} others")
-    return "\n".join(lines)
-
-
-def status(rows: Sequence[tuple[MechanicalMutant, str]], known: Sequence[Classified]) -> int:
-    return 1 if any(what == SURVIVED and reason_of(mutant, known) is None for mutant, what in rows) else 0

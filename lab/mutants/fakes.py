@@ -11,11 +11,9 @@ import re
 import shlex
 import subprocess
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterator, Sequence
-
-import yaml
+from typing import Iterator, Sequence
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, Stop
@@ -28,9 +26,7 @@ PROGRAMS = {"backend": "displif-fake-backend", "frontend": "displif-fake-guest"}
 FOLDERS = {"backend": "fake_backend", "frontend": "fake_frontend"}
 # The list of faults, the program's options, and what a test reads of a fake: nothing of a peer.
 NOT_THE_PEER = ("faults.cc", "fake_backend.cc", "main.cc", "journal.cc", "wrong_refusals.cc", "breakdown.cc", "tracer.cc", "follower.cc")
-CLASSES = ROOT / "lab" / "mutants" / "fakes.yaml"
 STEP_SECONDS = 900.0
-KINDS = ("same", "unseen", "allowed", "later")
 
 # The record, the faults, and what is declared or thrown for the fake's own program.
 SKIPPED = re.compile(r"^\s*(//|#|template|using|return \"|static_assert)|recorder_|tracer_|record_|[Ff]ault|strike|struck|meet\(|[jJ]ournal|\bj\.|\blog\(|fmt::format|trouble\(|throw |logic_error|throw_|Json|reserve\(")
@@ -102,36 +98,6 @@ def lines_of_faults(lines: Sequence[str]) -> set[int]:
 def sample(role: str, count: int, seed: int, root: Path = ROOT) -> list[MechanicalMutant]:
     """`count` of them, the same for the same seed and source."""
     return choose(sites(role, root), count, random.Random(f"{role} {seed}"))
-
-
-@dataclass(frozen=True)
-class Classified:
-    """Why no case sees a mutant: `same`, nothing that runs is changed; `unseen`, nothing that another domain can see;
-    `allowed`, what it does is legal, too; `later`, only a long run or a rare order of events would show it."""
-
-    file: str
-    function: str
-    before: str
-    after: str
-    kind: str
-    reason: str
-
-    def covers(self, mutant: MechanicalMutant) -> bool:
-        return (self.file, self.function, self.before, self.after) == (
-            str(mutant.place), mutant.function, mutant.before.strip(), mutant.after.strip())
-
-
-def classified(path: Path = CLASSES) -> list[Classified]:
-    """Raises Stop for an entry that is not as it should be."""
-    entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    try:
-        found = [Classified(**entry) for entry in entries]
-    except TypeError as error:
-        raise Stop(INFRASTRUCTURE, f"{path}: {error}") from None
-    for entry in found:
-        if entry.kind not in KINDS or not entry.reason:
-            raise Stop(INFRASTRUCTURE, f"{path}: {entry.file} {entry.function}: the kind is one of {', '.join(KINDS)}, and a reason is given")
-    return found
 
 
 class Workshop:

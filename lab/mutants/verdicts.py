@@ -130,13 +130,3 @@ def by_kind(judgements: Sequence[Judgement]) -> str:
     kinds = sorted({judgement.mutant.kind for judgement in judgements})
     rows = [(kind, [judgement for judgement in judgements if judgement.mutant.kind == kind]) for kind in kinds]
     return "\n".join(f"{kind:<20} {sum(j.by is not None for j in members):>3} of {len(members):>3}" for kind, members in rows)
-
-
-def mechanical_table(rows: Sequence[tuple[MechanicalMutant, str]]) -> str:
-    """A line each, and the rate of those that build and were judged."""
-    built = [(mutant, what) for mutant, what in rows if not what.startswith(("does not build", "not judged"))]
-    caught = sum(what.startswith("caught") for _, what in built)
-    lines = [f"{mutant.name:<56}  {what}" for mutant, what in rows]
-    lines += [f"survivor: {mutant.place}:{mutant.line}: {mutant.description}" for mutant, what in built if what == "survived"]
-    lines.append(f"{caught} of {len(built)} mechanical mutants caught ({100 * caught // max(len(built), 1)} %)")
-    return "\n".join(lines)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.errors import Stop
 from lab.mutants import fakes
-from lab.mutants.mechanical import MechanicalMutant
-from lab.selftest_mechanical import NOT_BUILT, SURVIVED, spread, status, table
+from lab.mutants.survivors import FAKES, classified
+from lab.selftest_mechanical import spread
 from lab.suite import Case
 
 TEXT = """\
@@ -79,23 +78,8 @@ def test_the_changed_object_comes_before_the_libraries() -> None:
 def test_every_explained_survivor_is_a_mutant_of_the_source() -> None:
     """One whose line has changed is to be looked at again."""
     mutants = fakes.sites("backend") + fakes.sites("frontend")
-    stale = [entry for entry in fakes.classified() if not any(entry.covers(mutant) for mutant in mutants)]
+    stale = [entry for entry in classified(FAKES) if not any(entry.covers(mutant) for mutant in mutants)]
     assert not stale
-
-
-@pytest.mark.parametrize("text", ["- {file: a.cc}", "- {file: a.cc, function: f, before: x, after: y, kind: no-such, reason: r}"])
-def test_an_explanation_that_lacks_something_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "f.yaml").write_text(text)
-    with pytest.raises(Stop):
-        fakes.classified(tmp_path / "f.yaml")
-
-
-def test_a_survivor_without_a_reason_is_red_and_one_that_does_not_build_counts_nowhere() -> None:
-    mutants = [MechanicalMutant(Path("a.cc"), n, "truth-swapped", "x", f"y{n}", "f") for n in (1, 2, 3)]
-    known = [fakes.Classified("a.cc", "f", "x", "y2", "same", "because")]
-    rows = [(mutants[0], "caught by backend.a: fail"), (mutants[1], SURVIVED), (mutants[2], NOT_BUILT)]
-    assert table(rows, known).endswith("1 of 2 mechanical mutants of the fakes caught, 1 known survivors, 0 others")
-    assert status(rows, known) == 0 and status(rows, []) == 1
 
 
 def test_a_case_of_each_group_comes_first() -> None:

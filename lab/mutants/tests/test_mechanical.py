@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Sequence
 
 import pytest
 
 from lab.kernel.source import BUFFERS
 from lab.mutants import mechanical
-from lab.mutants.command import _what
+from lab.mutants.command import What, _what, caught_twice
 from lab.mutants.patches import MutantError
-from lab.mutants.verdicts import mechanical_table
+from lab.mutants.runs import Caught
 
 TEXT = """\
 #include <x.h>
@@ -86,12 +87,6 @@ def test_another_source_is_refused(tree: Path) -> None:
         mechanical.apply(mutant, tree, tree / "out")
 
 
-def test_the_table_counts_what_builds() -> None:
-    mutants = [mechanical.MechanicalMutant(Path("a.c"), n, "truth-swapped", "x", "y", "f") for n in (1, 2, 3)]
-    text = mechanical_table([(mutants[0], "caught by frontend.a: fail"), (mutants[1], "survived"), (mutants[2], "does not build")])
-    assert text.endswith("1 of 2 mechanical mutants caught (50 %)") and "survivor: a.c:2: f(): `x` becomes `y`" in text
-
-
 def verdicts(path: Path, *rows: tuple[str, str, str]) -> Path:
     path.write_text("".join(json.dumps({"t": "verdict", "case": case, "verdict": verdict, "reason": reason}) + "\n"
                             for case, verdict, reason in rows))
@@ -100,11 +95,25 @@ def verdicts(path: Path, *rows: tuple[str, str, str]) -> Path:
 
 @pytest.mark.parametrize(("rows", "what"), [
     ([("c1", "pass", ""), ("c2", "skip", "no")], None),
-    ([("c1", "pass", ""), ("c2", "fail", "x")], "caught by c2: fail"),
+    ([("c1", "pass", ""), ("c2", "fail", "x")], What("caught by c2: fail", "c2")),
     ([("c3", "fail", "x")], None),  # the driver as it is does not pass it either
     ([("c1", "infra-error", "the guest's kernel 6.1 refuses a.ko: EINVAL\n | more")],
-     "caught by the guest's kernel: the guest's kernel 6.1 refuses a.ko: EINVAL"),
-    ([("c1", "infra-error", "the machine ended")], "not judged: the machine ended"),
+     What("caught by the guest's kernel: the guest's kernel 6.1 refuses a.ko: EINVAL")),
+    ([("c1", "infra-error", "the machine ended")], What("not judged: the machine ended")),
 ])
-def test_what_became_of_a_mutant(tmp_path: Path, rows: list[tuple[str, str, str]], what: str | None) -> None:
+def test_what_became_of_a_mutant(tmp_path: Path, rows: list[tuple[str, str, str]], what: What | None) -> None:
     assert _what(verdicts(tmp_path / "s", *rows), {"c1", "c2"}) == what
+
+
+@pytest.mark.parametrize(("alone", "what"), [
+    ({"c1": "fail", "c2": "fail"}, "caught by c1: fail"),
+    ({"c1": "pass", "c2": "fail"}, "caught by c2: fail"),
+    ({"c1": "pass", "c2": "pass"}, None),
+])
+def test_a_case_that_fails_only_once_has_caught_nothing(tmp_path: Path, alone: dict[str, str], what: str | None) -> None:
+    """Here the machine is always late when several cases run."""
+    def run(name: str, globs: Sequence[str], _caught: Caught) -> Path:
+        rows = [(case, alone[case], "") for case in globs] if name.endswith("alone") else [(case, "fail", "late") for case in alone]
+        return verdicts(tmp_path / name, *rows)
+
+    assert caught_twice("m", 1, ["*"], {"c1", "c2"}, run) == what
