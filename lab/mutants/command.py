@@ -11,6 +11,7 @@ from typing import Callable, Sequence, TypeVar
 
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.kernel import stock_driver_source
+from lab.kernel.errors import DriverBuildError
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 from lab.suite import Suite
@@ -18,7 +19,7 @@ from lab.suite import Suite
 from . import mechanical
 from .patches import Mutant, MutantError, apply, list_mutants
 from .runs import Caught, Run, Runs, open_runs, to_the_end
-from .survivors import DRIVER, NOT_BUILT, NOT_JUDGED, SURVIVED, classified, status
+from .survivors import DRIVER, NOT_BUILT, NOT_JUDGED, SURVIVED, classified, reason_of, status
 from .survivors import table as mechanical_table
 from .verdicts import Checks, Judgement, by_kind, judge, read_checks, read_verdicts, table
 
@@ -39,7 +40,7 @@ SMOKE = ("frontend.bus.*", "frontend.xenstore.*", "frontend.dbuf-create.fields.6
          "frontend.set-config.*", "frontend.pg-flip.fields", "frontend.pg-flip.contents", "frontend.pg-flip.event-never",
          "frontend.pg-flip.not-before-event", "frontend.event-page.wraps", "frontend.ring.of-operation.4",
          "frontend.ring.notifies", "frontend.be-alloc.*", "frontend.recovery.restarts", "frontend.clients.import")
-# What survives that has all cases before it.
+# What survives that, and is not explained, has all cases before it.
 EVERYTHING = ("frontend.*",)
 
 
@@ -94,7 +95,8 @@ def _mechanical(arguments: argparse.Namespace) -> int:
 
             def try_one(mutant: mechanical.MechanicalMutant) -> tuple[mechanical.MechanicalMutant, str]:
                 progress.say("mutants", f"{mutant.name}: {mutant.description}")
-                what = _try(mutant, source, runs, passing)
+                parts = (FIRST, SMOKE) if reason_of(mutant, known) else (FIRST, SMOKE, EVERYTHING)
+                what = _try(mutant, source, runs, passing, parts)
                 progress.say("mutants", f"{mutant.name}: {what}")
                 return mutant, what
 
@@ -106,13 +108,13 @@ def _mechanical(arguments: argparse.Namespace) -> int:
     return status(rows, known)
 
 
-def _try(mutant: mechanical.MechanicalMutant, source: Path, runs: Runs, passing: set[str]) -> str:
+def _try(mutant: mechanical.MechanicalMutant, source: Path, runs: Runs, passing: set[str], parts: Sequence[Sequence[str]]) -> str:
     """What became of it: `caught by CASE: VERDICT`, `does not build`, `not judged: REASON`, or `survived`."""
     try:
         modules = runs.modules_of(mechanical.apply(mutant, source, runs.work / mutant.name))
-    except BedError:
+    except (BedError, DriverBuildError):
         return NOT_BUILT
-    for part, globs in enumerate((FIRST, SMOKE, EVERYTHING), 1):
+    for part, globs in enumerate(parts, 1):
         what = caught_twice(mutant.name, part, globs, set(passing), lambda name, cases, caught: runs.run(name, modules, cases, caught))
         if what is not None:
             return what
@@ -180,7 +182,7 @@ def kill_all(mutants: Sequence[Mutant], cases: dict[str, list[str]], modules_of:
 
         try:
             modules = modules_of(mutant)
-        except (BedError, MutantError) as error:  # the others are tried nevertheless
+        except (BedError, DriverBuildError, MutantError) as error:  # the others are tried nevertheless
             judgement = Judgement(mutant, None, f"not built: {error.message.splitlines()[0]}", time.monotonic() - started, unjudged=True)
             progress.say("mutants", f"{mutant.name}: {judgement.text}\n{error.message}")
             return judgement
