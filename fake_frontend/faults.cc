@@ -412,6 +412,8 @@ void add_buffers(Builder& to) {
          "destroys buffers under their framebuffers", &Faults::destroy_without_detach);
   to.add(omission, "frontend.omission.grants-kept-after-destroy", "dbuf-destroy.releases-grants",
          "a destroyed buffer stays granted", &Faults::grants_kept_after_destroy);
+  to.add(omission, "frontend.omission.backend-pages-kept", "be-alloc.pages-given-back",
+         "a destroyed buffer of the backend's stays mapped", &Faults::backend_pages_kept);
   to.add(deviation, "frontend.deviation.grants-ended-before-destroy",
          "dbuf-destroy.not-before-response", "grants end before the buffer is destroyed",
          &Faults::grants_ended_before_destroy);

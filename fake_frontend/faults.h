@@ -446,6 +446,8 @@ struct FrontendFaults {
   Times destroy_without_detach = 0;
   // omission, frontend.omission.grants-kept-after-destroy, dbuf-destroy.releases-grants.
   Times grants_kept_after_destroy = 0;
+  // omission, frontend.omission.backend-pages-kept, be-alloc.pages-given-back.
+  Times backend_pages_kept = 0;
   // deviation, frontend.deviation.grants-ended-before-destroy, dbuf-destroy.not-before-response.
   Times grants_ended_before_destroy = 0;
   // omission, frontend.omission.destroy-error-fatal, dbuf-destroy.error-survived.

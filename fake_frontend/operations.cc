@@ -289,7 +289,9 @@ void FakeFrontend::Service::finish_destroy(std::size_t handle, Reply& reply) {
   if (reply.refused()) fatal(&FrontendFaults::destroy_error_fatal, "destroy-error-fatal");
   const auto found = buffers_.find(handle);
   if (found == buffers_.end()) return;
-  if (strikes(&FrontendFaults::grants_kept_after_destroy, "grants-kept-after-destroy")) {
+  const bool of_backend = found->second.spec.backend_allocated;
+  if ((of_backend && strikes(&FrontendFaults::backend_pages_kept, "backend-pages-kept")) ||
+      strikes(&FrontendFaults::grants_kept_after_destroy, "grants-kept-after-destroy")) {
     kept_memory_.push_back(std::move(found->second.memory));
   }
   buffers_.erase(found);

@@ -71,6 +71,39 @@ FRONTEND_CASES(Directory, Size, directory_specs()) {
   check(req::be_alloc_directory_provided, result.ok, {"the call succeeds"}, result.text());
 }
 
+FRONTEND_CASE(
+    GivenBack,
+    {.id = "frontend.be-alloc.given-back",
+     .title = "Of two buffers from the backend, destroyed one after the other, and of two "
+              "more, no page stays mapped.",
+     .requirements = of(req::be_alloc_pages_given_back),
+     .needs = {kBeAlloc}}) {
+  if (const std::string lack = lacks_own_pages(); !lack.empty()) GTEST_SKIP() << lack;
+  FakeBackend& backend = connect(allocating());
+  guest.open();
+  const std::uint64_t before = own_pages_mapped().value_or(0);
+  for (int turn = 0; turn < 2; ++turn) {
+    Cursor requests = backend.request_cursor();
+    std::vector<DumbBuffer> buffers;
+    for (const char* name : {"first", "second"}) buffers.push_back(guest.create_dumb(name, 64, 64));
+    const auto request =
+        expect_request(req::be_alloc_pages_given_back, backend, Operation::dbuf_create, requests);
+    if ((request.request.as<DbufCreate>()->flags & 1U) == 0)
+      GTEST_SKIP() << "the frontend allocates its buffers itself";
+    // Four pages each; without them there would be nothing to give back.
+    if (own_pages_mapped().value_or(0) < before + 8)
+      GTEST_SKIP() << "the frontend does not map all pages of a buffer that nobody uses";
+    for (const DumbBuffer& buffer : buffers) {
+      guest.destroy_dumb(buffer.name);
+      expect_request(req::be_alloc_pages_given_back, backend, Operation::dbuf_destroy, requests);
+    }
+    const std::uint64_t left =
+        settle([this] { return own_pages_mapped().value_or(0); }, before, soon());
+    check(req::be_alloc_pages_given_back, left <= before, {"no page stays mapped"},
+          fmt::format("{} more than before", left - std::min(left, before)));
+  }
+}
+
 struct BadReferences {
   std::string name;
   std::string words;

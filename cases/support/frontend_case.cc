@@ -8,6 +8,8 @@
 #include <thread>
 
 #include "cases/support/screen.h"
+#include "harness/xen/domains.h"
+#include "harness/xen/store.h"
 #include "lab/guest/pattern.h"
 
 namespace displif_cts::cases {
@@ -113,6 +115,18 @@ std::uint64_t FrontendCase::guest_grants() {
 
 std::uint64_t FrontendCase::guest_ports() {
   return client_.call("ports").at("in_use").get<std::uint64_t>();
+}
+
+std::optional<std::uint64_t> FrontendCase::own_pages_mapped() {
+  xen::Store store = xen::Store::open();
+  const auto own = std::to_string(raw(xen::Domains(store).own()));
+  const Json answer = client_.try_call("grants", {{"domid", own}});
+  if (!answer.value("ok", false)) return std::nullopt;
+  return answer.at("mapped").get<std::uint64_t>();
+}
+
+std::string FrontendCase::lacks_own_pages() {
+  return own_pages_mapped() ? "" : "this bed cannot tell which of our pages the guest maps";
 }
 
 std::uint64_t FrontendCase::settle(const std::function<std::uint64_t()>& count, std::uint64_t limit,

@@ -93,6 +93,10 @@ class FrontendCase : public JudgingCase {
   // Entries in use in the guest's grant table, and open event channels of the guest, now.
   std::uint64_t guest_grants();
   std::uint64_t guest_ports();
+  // How many of our own domain's granted pages are mapped by somebody now. None where nobody can
+  // tell: Xen shows no domain's grant table to that domain itself.
+  std::optional<std::uint64_t> own_pages_mapped();
+  std::string lacks_own_pages();
   // Waits until `count()` is at most `limit`, since frees may be deferred. Returns the last count.
   std::uint64_t settle(const std::function<std::uint64_t()>& count, std::uint64_t limit,
                        Deadline deadline);
