@@ -292,6 +292,12 @@ std::vector<FaultInfo> build() {
              "no buffer can be destroyed", &Faults::refuses_destroy));
   add(simple(omission, "backend.omission.refuses-detach", "fb-detach.accepted",
              "no framebuffer can be detached", &Faults::refuses_detach));
+  add(simple(omission, "backend.omission.others-end-with-buffer", "dbuf-destroy.others-kept",
+             "once a buffer was destroyed, flips to what is left are refused",
+             &Faults::others_end_with_buffer));
+  add(simple(omission, "backend.omission.others-end-with-framebuffer", "fb-detach.others-kept",
+             "once a framebuffer was detached, flips to what is left are refused",
+             &Faults::others_end_with_framebuffer));
   add(simple(omission, "backend.omission.refuses-second-config", "set-config.accepted",
              "a connector that is configured cannot be configured again",
              &Faults::refuses_second_config));

@@ -285,6 +285,12 @@ struct BackendFaults {
   // omission, backend.omission.refuses-detach, fb-detach.accepted.
   // No framebuffer can be detached.
   Times refuses_detach = 0;
+  // omission, backend.omission.others-end-with-buffer, dbuf-destroy.others-kept.
+  // Once a buffer was destroyed, flips to what is left are refused.
+  Times others_end_with_buffer = 0;
+  // omission, backend.omission.others-end-with-framebuffer, fb-detach.others-kept.
+  // Once a framebuffer was detached, flips to what is left are refused.
+  Times others_end_with_framebuffer = 0;
   // omission, backend.omission.refuses-second-config, set-config.accepted.
   // A connector that is configured cannot be configured again.
   Times refuses_second_config = 0;

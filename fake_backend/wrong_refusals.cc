@@ -63,6 +63,10 @@ std::optional<Answer> Model::refuse_wrongly(std::size_t connector, const displif
       return fault("refuses-second-config");
   } else if (request.as<displif::PgFlip>() != nullptr) {
     if (state.flips != 0 && strike(faults.refuses_second_flip)) return fault("refuses-second-flip");
+    if (!spent_dbufs_.empty() && strike(faults.others_end_with_buffer))
+      return fault("others-end-with-buffer");
+    if (!spent_fbs_.empty() && strike(faults.others_end_with_framebuffer))
+      return fault("others-end-with-framebuffer");
   }
   return std::nullopt;
 }

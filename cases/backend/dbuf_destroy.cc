@@ -32,6 +32,30 @@ BACKEND_CASE(Destroyed,
   }
 }
 
+BACKEND_CASE(Others,
+             {.id = "backend.dbuf-destroy.others-kept",
+              .title = "The end of a buffer leaves the others as they are, those made before and "
+                       "after it.",
+              .requirements = of(req::dbuf_destroy_others_kept)}) {
+  FakeFrontend& frontend = connect();
+  const Picture before = show_picture(frontend);
+  const displif::Resolution screen = frontend.connectors().at(0);
+  const BufferSpec whole{.width = screen.width, .height = screen.height};
+  const DbufCookie buffer = make_buffer(frontend, whole);
+  const FbCookie fb = make_fb(frontend, buffer);
+  const FbCookie after = make_fb(frontend, make_buffer(frontend, whole));
+  require(check_done(req::fb_detach_accepted, frontend.detach_fb(fb), "its framebuffer's end"));
+  require(check_done(req::dbuf_destroy_accepted, frontend.destroy_buffer(buffer), "its end"));
+  for (const auto& [other, what] : {std::pair{after, "a flip to one made after it"},
+                                    std::pair{before.fb, "a flip to one made before it"}})
+    check_flip(req::dbuf_destroy_others_kept, frontend, 0, other, what);
+  check_done(req::dbuf_destroy_others_kept, frontend.send(0, config_of(screen, after)),
+             "a configuration with one made after it");
+  const FbCookie again = make_fb(frontend, before.dbuf);
+  check_flip(req::dbuf_destroy_others_kept, frontend, 0, again,
+             "a flip to a new framebuffer of one made before it");
+}
+
 std::vector<std::pair<CaseSpec, DbufCookie>> unknown_cookies() {
   std::vector<std::pair<CaseSpec, DbufCookie>> list;
   for (const auto& [name, cookie] :

@@ -29,6 +29,24 @@ BACKEND_CASE(Detached,
                 "its configuration, afterwards");
 }
 
+BACKEND_CASE(Others,
+             {.id = "backend.fb-detach.others-kept",
+              .title = "The end of a framebuffer leaves the others of its buffer as they are, "
+                       "those made before and after it.",
+              .requirements = of(req::fb_detach_others_kept)}) {
+  FakeFrontend& frontend = connect();
+  const Picture before = show_picture(frontend);
+  const FbCookie fb = make_fb(frontend, before.dbuf);
+  const FbCookie after = make_fb(frontend, before.dbuf);
+  require(check_done(req::fb_detach_accepted, frontend.detach_fb(fb), "its end"));
+  for (const auto& [other, what] : {std::pair{after, "a flip to one made after it"},
+                                    std::pair{before.fb, "a flip to one made before it"}})
+    check_flip(req::fb_detach_others_kept, frontend, 0, other, what);
+  check_done(req::fb_detach_others_kept,
+             frontend.send(0, config_of(frontend.connectors().at(0), after)),
+             "a configuration with one made after it");
+}
+
 BACKEND_CASE(UnknownCookie, {.id = "backend.fb-detach.unknown-cookie",
                              .title = "The end of a framebuffer that does not exist is refused.",
                              .requirements = of(req::fb_detach_unknown_cookie_rejected)}) {

@@ -75,8 +75,7 @@ BACKEND_CASE(TwoAtOnce,
   constexpr unsigned kFlips = 20;
   Neighbour neighbour(0, {"--flips", std::to_string(kFlips), "--interval", "2"});
   for (unsigned flip = 0; flip < kFlips; ++flip) {
-    check_done(apart, mine.page_flip(0, picture.fb), "a flip of the first guest");
-    check_awaited(apart, mine.await_flip(0, event_limit()), "its event");
+    check_flip(apart, mine, 0, picture.fb, "a flip of the first guest");
   }
   const auto status = neighbour.await_end(xen::in(seconds(10)));
   check_timed(apart, status == 0, {"the second guest's pictures and flips succeed"},
@@ -153,9 +152,8 @@ BACKEND_CASES(Destroyed, Death, deaths()) {
   require(check_timed(req::backend_guests_kept_apart, there, {"a second guest gets as far as any"},
                       "it does not"));
   neighbour.kill();
-  check_done(req::backend_guests_kept_apart, mine.page_flip(0, picture.fb),
+  check_flip(req::backend_guests_kept_apart, mine, 0, picture.fb,
              "a flip while the dead guest's device is there");
-  check_awaited(req::backend_guests_kept_apart, mine.await_flip(0, event_limit()), "its event");
   const bool closed = device.remove(bus::RemoveOrder::forced, removal_limit());
   check_timed(req::backend_frontend_death_survived, closed, {"the backend closes the device"},
               closed ? "it closes the device" : "it does not, within the limit for removal");

@@ -299,6 +299,13 @@ bool BackendCase::check_done(const Requirement& requirement, const Reply& reply,
                           what + ": " + reply.text(), !reply.response);
 }
 
+bool BackendCase::check_flip(const Requirement& requirement, FakeFrontend& frontend,
+                             std::size_t connector, FbCookie fb, const std::string& what) {
+  if (!check_done(requirement, frontend.page_flip(connector, fb), what)) return false;
+  return check_awaited(requirement, frontend.await_flip(connector, event_limit()),
+                       what + ": its event");
+}
+
 bool BackendCase::check_refused(const Requirement& requirement, const Reply& reply,
                                 const std::string& what) {
   const bool ok = reply.refused() && is_legal_status(*reply.status());

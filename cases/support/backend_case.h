@@ -111,6 +111,9 @@ class BackendCase : public JudgingCase {
 
   // The answer to a request that a conformant backend carries out: status 0.
   bool check_done(const Requirement& requirement, const Reply& reply, const std::string& what);
+  // A flip that a conformant backend carries out: status 0, then its event.
+  bool check_flip(const Requirement& requirement, FakeFrontend& frontend, std::size_t connector,
+                  FbCookie fb, const std::string& what);
   // The answer to one that it must not carry out: a legal error. displif.h leaves open which.
   bool check_refused(const Requirement& requirement, const Reply& reply, const std::string& what);
   // An answer of either kind: what matters is that there is one, and that it is legal.

@@ -31,7 +31,7 @@ STEP_SECONDS = 900.0
 # The record, the faults, and what is declared or thrown for the fake's own program.
 SKIPPED = re.compile(r"^\s*(//|#|template|using|return \"|static_assert)|recorder_|tracer_|record_|[Ff]ault|strike|struck|meet\(|[jJ]ournal|\bj\.|\blog\(|fmt::format|trouble\(|throw |logic_error|throw_|Json|reserve\(")
 # What only a fault makes a fake do.
-SKIPPED_FUNCTIONS = re.compile(r"fault|shake|foreign|directory_word|dirty|other_|rescue|overdue|^meet|doom|^record")
+SKIPPED_FUNCTIONS = re.compile(r"fault|shake|foreign|directory_word|dirty|other_|rescue|overdue|^meet|doom|^record|scribble|entries_of|^leak")
 _FUNCTION = re.compile(r"^(?!namespace|using|class|struct|enum|template|constexpr|extern|#)[A-Za-z].*?([\w~]+)\(")
 
 _FAULT = re.compile(r"[Ff]aults?\b|strikes?(_at|_with)?\(|struck\(|meet(_\w+)?\(|Breakdown|FrontendFaults|BackendFaults")
