@@ -6,12 +6,12 @@ only for the side that tests with it (faults, journals, the record) is left alon
 from __future__ import annotations
 
 import json
-import random
 import re
 import shlex
 import subprocess
 import threading
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Iterator, Sequence
 
@@ -96,8 +96,11 @@ def lines_of_faults(lines: Sequence[str]) -> set[int]:
 
 
 def sample(role: str, count: int, seed: int, root: Path = ROOT) -> list[MechanicalMutant]:
-    """`count` of them, the same for the same seed and source."""
-    return choose(sites(role, root), count, random.Random(f"{role} {seed}"))
+    """`count` of them, the same for the same seed. A change of the source changes the sample only where it is made."""
+    def rank(mutant: MechanicalMutant) -> bytes:
+        return sha256(f"{role} {seed} {mutant.place} {mutant.function} {mutant.before} {mutant.after}".encode()).digest()
+
+    return choose(sites(role, root), count, lambda members: members.sort(key=rank))
 
 
 class Workshop:

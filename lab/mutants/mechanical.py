@@ -89,14 +89,14 @@ def changes_of(place: Path, number: int, line: str, function: str, operators: Se
 
 def sample(source: Path, count: int, seed: int) -> list[MechanicalMutant]:
     """`count` of them, the same for the same seed and source."""
-    return choose(sites(source), count, random.Random(seed))
+    return choose(sites(source), count, random.Random(seed).shuffle)
 
 
-def choose(found: Sequence[MechanicalMutant], count: int, chance: random.Random) -> list[MechanicalMutant]:
-    """Each operator has its turn before one comes again."""
+def choose(found: Sequence[MechanicalMutant], count: int, arrange: Callable[[list[MechanicalMutant]], None]) -> list[MechanicalMutant]:
+    """Each operator has its turn before one comes again; of one operator's, the last after `arrange` comes first."""
     by_operator = {operator.name: [site for site in found if site.operator == operator.name] for operator in OPERATORS}
     for members in by_operator.values():
-        chance.shuffle(members)
+        arrange(members)
     chosen: list[MechanicalMutant] = []
     while len(chosen) < count and any(by_operator.values()):
         for members in by_operator.values():

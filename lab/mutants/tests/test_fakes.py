@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,12 @@ def test_every_explained_survivor_is_a_mutant_of_the_source() -> None:
 def test_a_case_of_each_group_comes_first() -> None:
     cases = [Case(f"backend.{name}") for name in ("a.one", "a.two", "b.one", "b.two", "c.one")]
     assert [case.id[8:] for case in spread(cases, ("backend.c.one",))] == ["c.one", "a.one", "b.one", "a.two", "b.two"]
+
+
+def test_a_change_elsewhere_leaves_the_sample_as_it_is(tmp_path: Path) -> None:
+    folder = fakes.FOLDERS["backend"]
+    shutil.copytree(fakes.ROOT / folder, tmp_path / folder)
+    model = tmp_path / folder / "model.cc"
+    model.write_text("// One line more.\n" + model.read_text())
+    texts = [[(mutant.before, mutant.after) for mutant in fakes.sample("backend", 12, 7, root)] for root in (fakes.ROOT, tmp_path)]
+    assert texts[0] == texts[1]
