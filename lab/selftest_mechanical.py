@@ -7,11 +7,11 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 from lab.mutants.fakes import Workshop, sample
 from lab.mutants.mechanical import MechanicalMutant, describe
-from lab.mutants.survivors import FAKES, NOT_BUILT, SURVIVED, classified, status, table
+from lab.mutants.survivors import FAKES, NOT_BUILT, NOT_JUDGED, SURVIVED, classified, status, table
 from lab.progress import Progress
 from lab.run import RunOptions, default_jobs, prepare
 from lab.selftest import PEERS, Bench, Trial
@@ -36,7 +36,7 @@ def mechanical(arguments: argparse.Namespace) -> int:
 
             def one(mutant: MechanicalMutant) -> tuple[MechanicalMutant, str]:
                 program = workshop.program(mutant)
-                what = NOT_BUILT if program is None else _try(bench.playing(program), cases)
+                what = NOT_BUILT if program is None else try_cases(bench.playing(program).attempt, cases)
                 progress.say("mutants", f"{mutant.name}: {what}")
                 return mutant, what
 
@@ -56,13 +56,13 @@ def spread(cases: Sequence[Case], first: Sequence[str]) -> list[Case]:
     return sorted(ordered, key=lambda case: case.id not in first)
 
 
-def _try(bench: Bench, cases: Sequence[Case]) -> str:
-    """`caught by CASE: VERDICT: REASON`, or `survived`."""
+def try_cases(attempt: Callable[[Case], Trial], cases: Sequence[Case]) -> str:
+    """`caught by CASE: VERDICT: REASON`, `survived`, or `not judged: REASON` where twice something of our own failed."""
     for case in cases:
-        trial = bench.attempt(case)
+        trial = attempt(case)
         # Twice: on a busy machine a case may fail once that has seen nothing of the change.
-        if bad(trial) and bad(trial := bench.attempt(case)):
-            return _caught(trial)
+        if bad(trial) and bad(trial := attempt(case)):
+            return f"{NOT_JUDGED}: {_first_line(trial)}" if trial.verdict == "infra-error" else _caught(trial)
     return SURVIVED
 
 
@@ -72,5 +72,8 @@ def bad(trial: Trial) -> bool:
 
 def _caught(trial: Trial) -> str:
     failed = next(iter(trial.failed), "")
-    said = trial.reason.splitlines()[0][:120] if trial.reason else ""
-    return f"caught by {trial.case}: {trial.verdict}: {failed or said}"
+    return f"caught by {trial.case}: {trial.verdict}: {failed or _first_line(trial)}"
+
+
+def _first_line(trial: Trial) -> str:
+    return trial.reason.splitlines()[0][:120] if trial.reason else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Sequence
 
 import pytest
 
 from lab.mutants import fakes
 from lab.mutants.survivors import FAKES, classified
-from lab.selftest_mechanical import spread
+from lab.selftest import Trial
+from lab.selftest_mechanical import spread, try_cases
 from lab.suite import Case
 
 TEXT = """\
@@ -95,3 +97,15 @@ def test_a_change_elsewhere_leaves_the_sample_as_it_is(tmp_path: Path) -> None:
     model.write_text("// One line more.\n" + model.read_text())
     texts = [[(mutant.before, mutant.after) for mutant in fakes.sample("backend", 12, 7, root)] for root in (fakes.ROOT, tmp_path)]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(("verdicts", "what"), [
+    (["pass"], "survived"),
+    (["fail", "pass"], "survived"),
+    (["fail", "fail"], "caught by backend.a.one: fail: why"),
+    (["infra-error", "infra-error"], "not judged: why"),
+])
+def test_what_became_of_a_mutant(verdicts: Sequence[str], what: str) -> None:
+    """One case, which ends as it is told, attempt by attempt."""
+    left = iter(verdicts)
+    assert try_cases(lambda case: Trial(case.id, next(left), "why", {}), [Case("backend.a.one")]) == what
