@@ -7,7 +7,8 @@ namespace displif_cts::cases::frontend_long {
 namespace {
 
 // Past the last id of 16 bits, on the request ring as in the event page.
-constexpr std::uint32_t kFlips = 65'536 + 200;
+constexpr std::uint32_t kIds = 65'536;
+constexpr std::uint32_t kFlips = kIds + 200;
 constexpr std::uint32_t kAtOnce = 4'000;
 
 FRONTEND_CASE(Flips,
@@ -42,16 +43,19 @@ FRONTEND_CASE(Flips,
   }
   const auto indexes = backend.indexes(0);
   const std::uint32_t events = indexes ? indexes->in_prod : 0;
-  // A flip whose event was passed over has been answered, and the frontend releases it later:
-  // the two can be told apart.
-  const bool unheard = !error.empty() && events > done;
+  // The requests' ids begin again some flips before the events' do: what fails until then is the
+  // ring's affair. Beyond, a flip whose event was passed over has been answered, and the frontend
+  // releases it later.
+  const bool begun_again = events > kIds;
+  const bool unheard = !error.empty() && begun_again && events > done;
   check_timed(req::ring_long_run_survived, error.empty() || unheard,
               {fmt::format("{} page flips are answered", kFlips)},
               fmt::format("{} after {} page flips", error.empty() ? "all is well" : error, done));
-  check_timed(req::event_page_ids_wrap, error.empty() || !unheard,
-              {fmt::format("the events of {} page flips are taken", kFlips)},
-              fmt::format("{} after {} page flips and {} events",
-                          error.empty() ? "all is well" : error, done, events));
+  if (begun_again)
+    check_timed(req::event_page_ids_wrap, !unheard,
+                {fmt::format("the events of {} page flips are taken", kFlips)},
+                fmt::format("{} after {} page flips and {} events",
+                            error.empty() ? "all is well" : error, done, events));
   if (!error.empty()) return;
   guest.close();
   check_usable(req::ring_long_run_survived, backend);
