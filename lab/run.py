@@ -107,6 +107,9 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
     peer = load_peer(options.peer, options.role)
     if options.bed == "loopback" and peer.descriptor["kind"] != "command":
         raise Stop(USAGE, f"peer {peer.name} is a {peer.descriptor['kind']}; the loopback bed runs commands only")
+    if (options.role, options.bed, peer.descriptor["kind"]) == ("frontend", "qemu", "command"):
+        raise Stop(USAGE, f"peer {peer.name} is a command, and the qemu bed's frontend is the driver in the guest's kernel",
+                   f"`./displif-cts run --bed loopback --peer {options.peer}`")
     if options.bed == "loopback" and options.driver_source and not _takes_driver_source(options, peer):
         raise Stop(USAGE, f"--driver-source on the loopback bed is for the peer {USER_SPACE_PEER}, not for {peer.name}")
     expectations, file = load_expectations(peer, options.expectations)

@@ -98,6 +98,7 @@ def test_a_surprise_and_its_expectation(bed: fakes.FakeBed, tmp_path: Path) -> N
     (["--role", "backend", "--paranoid"], 2, "--paranoid is for the qemu bed"),
     (["--role", "backend", "--bed", "qemu", "--module", "/bin/true"], 2, "the suite plays the frontend"),
     (["--role", "frontend", "--bed", "loopback", "--peer", "linux-drm-xen-front"], 2, "the loopback bed runs commands only"),
+    (["--peer", "displif-fake-frontend", "--bed", "qemu"], 2, "the driver in the guest's kernel"),
     (["--peer-command", "./x"], 2, "--peer-command is for --role backend"),
     (["--role", "backend", "--peer", "linux-drm-xen-front"], 2, "is a frontend, and --role is backend"),
     (["--format", "pdf"], 2, "invalid choice"),
