@@ -107,9 +107,8 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
     peer = load_peer(options.peer, options.role)
     if options.bed == "loopback" and peer.descriptor["kind"] != "command":
         raise Stop(USAGE, f"peer {peer.name} is a {peer.descriptor['kind']}; the loopback bed runs commands only")
-    if (options.role, options.bed, peer.descriptor["kind"]) == ("frontend", "qemu", "command"):
-        raise Stop(USAGE, f"peer {peer.name} is a command, and the qemu bed's frontend is the driver in the guest's kernel",
-                   f"`./displif-cts run --bed loopback --peer {options.peer}`")
+    if _is_guest_program(options, peer):
+        _refuse_driver_options(options, peer)
     if options.bed == "loopback" and options.driver_source and not _takes_driver_source(options, peer):
         raise Stop(USAGE, f"--driver-source on the loopback bed is for the peer {USER_SPACE_PEER}, not for {peer.name}")
     expectations, file = load_expectations(peer, options.expectations)
@@ -127,6 +126,18 @@ def prepare(options: RunOptions, progress: Progress, meanwhile: Callable[[], Abs
 def _takes_driver_source(options: RunOptions, peer: Peer) -> bool:
     """Is the peer built from Linux's driver, as a program of this host?"""
     return options.bed == "loopback" and list(peer.descriptor.get("command", [])) == [USER_SPACE_PROGRAM]
+
+
+def _is_guest_program(options: RunOptions, peer: Peer) -> bool:
+    """Is the frontend under test a program, in the guest of the qemu bed?"""
+    return (options.role, options.bed, peer.descriptor["kind"]) == ("frontend", "qemu", "command")
+
+
+def _refuse_driver_options(options: RunOptions, peer: Peer) -> None:
+    if options.modules or options.driver_source:
+        raise Stop(USAGE, f"--module and --driver-source are a kernel's driver, and peer {peer.name} is a program")
+    if options.arch != RunOptions().arch:
+        raise Stop(USAGE, f"--arch {options.arch} is for the driver in a kernel: peer {peer.name} is a program of this machine")
 
 
 def _check_files(options: RunOptions) -> None:
@@ -187,6 +198,8 @@ def open_bed(prepared: Prepared, progress: Progress) -> Any:
     options = prepared.options
     if options.role == "backend":
         return _open_backend_bed(prepared, progress)
+    if _is_guest_program(options, prepared.peer):
+        return _open_guest_program_bed(prepared, progress)
     bed = Bed(replace(_machine(options), module=_driver(options, progress)), programs=prepared.programs.bin, progress=progress.bed)
     bed.prepare()
     return bed
@@ -223,6 +236,21 @@ def _open_backend_bed(prepared: Prepared, progress: Progress) -> Any:
         command = replace(command, argv=shlex.split(command.argv))
     bed = BackendBed(_machine(options), programs=carried / "bin", progress=progress.bed, command=command, carried=carried,
                      driver_domain=options.driver_domain)
+    bed.prepare()
+    return bed
+
+
+def _open_guest_program_bed(prepared: Prepared, progress: Progress) -> Any:
+    from lab.peer_command import PeerCommand
+    from lab.qemu.guest_program import GuestProgramBed
+
+    argv = PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command).argv
+    words = shlex.split(argv) if isinstance(argv, str) else list(argv)
+    found = build_loopback(progress).bin.get(words[0]) or shutil.which(words[0])
+    if found is None:
+        raise Stop(INFRASTRUCTURE, f"the peer's command cannot be started: {words[0]}: not found, or not executable")
+    bed = GuestProgramBed(_machine(prepared.options), programs=prepared.programs.bin, progress=progress.bed,
+                          program=Path(found).resolve(), arguments=words[1:])
     bed.prepare()
     return bed
 

@@ -25,10 +25,10 @@ from .errors import BedError
 from .images import Ingredients, blank_disk, collect_libraries, files_below
 from .instance import Instance
 from .limit import Limit
-from .machine import Machine, Shape
+from .machine import Shape
 from .processor import Shares
 from .remote_peer import PEER_FOLDER, RemotePeer, collect_peer, find_program, peer_argv
-from .template import build_booted, copy_sparse, quiet, running
+from .template import build_booted, changed
 
 DOM0 = 0
 GUEST_PROGRAMS = ("displif-cts-runner", "displif-cts-relay")
@@ -123,16 +123,14 @@ class BackendBed(Bed):
 
 def build_furnished(base: Path, parts: Ingredients, guest: dict[str, Path], driver: dict[str, Path], target: Path) -> None:
     """`base` with files in its guest and, where there is something for one, with a driver domain."""
-    work = target.parent
-    target.mkdir()
-    copy_sparse(base / "ram", target / "ram")
-    if driver:
-        driver_domain.make_disk(parts, driver, work, work / "disk")
-    else:
-        blank_disk(work / "disk")
-    facts = json.loads((base / "facts.json").read_text()) | {"modules": {}, "backend_domain": DOM0}
-    machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state", shape=parts.shape)
-    with running(machine, work) as agent:
+    def make_disk(disk: Path) -> None:
+        if driver:
+            driver_domain.make_disk(parts, driver, target.parent, disk)
+        else:
+            blank_disk(disk)
+
+    with changed(base, parts.shape, target, make_disk) as (agent, facts):
+        facts |= {"modules": {}, "backend_domain": DOM0}
         folders = sorted({str(Path(name).parent) for name in guest} | {"run/displif-cts"})
         agent.require("guest.sh", command="mkdir -p " + " ".join(f"/{folder}" for folder in folders))
         for name, path in guest.items():
@@ -142,9 +140,6 @@ def build_furnished(base: Path, parts: Ingredients, guest: dict[str, Path], driv
         if driver:
             agent.put(f"/tmp/{RELAY}", driver[f"bin/{RELAY}"].read_bytes(), 0o755)
             facts["backend_domain"] = driver_domain.create(agent, f"/tmp/{RELAY}")
-        quiet(agent)
-        machine.save_state(target / "state")
-    (target / "facts.json").write_text(json.dumps(facts, indent=1))
 
 
 class RunnersAgent:

@@ -166,17 +166,25 @@ def choose_driver(handed_in: list[Path], tree: ModuleTree) -> list[DriverModule]
 
 def build_with_driver(base: Path, driver: list[DriverModule], release: str, shape: Shape, target: Path) -> None:
     """Stage 2: `base` with the driver loaded into its guest, whose kernel is `release`."""
+    with changed(base, shape, target) as (agent, facts):
+        check_xen(agent, facts)
+        facts["modules"] = {module.name: load_module(agent, module, release) for module in driver}
+
+
+@contextmanager
+def changed(base: Path, shape: Shape, target: Path, make_disk: Callable[[Path], None] = blank_disk) -> Iterator[tuple[AgentChannel, dict[str, Any]]]:
+    """A copy of `base` that runs, to be changed; with the block's end it becomes the template `target`, with the facts as they
+    are then. `target`'s parent is used as scratch space."""
     work = target.parent
     if shutil.disk_usage(work).free < FREE_BYTES_NEEDED:
         raise BedError(*disk_full(work.parent.parent))
     target.mkdir()
     copy_sparse(base / "ram", target / "ram")
-    blank_disk(work / "disk")
+    make_disk(work / "disk")
     facts = json.loads((base / "facts.json").read_text())
     machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state", shape=shape)
     with running(machine, work) as agent:
-        check_xen(agent, facts)
-        facts["modules"] = {module.name: load_module(agent, module, release) for module in driver}
+        yield agent, facts
         quiet(agent)
         machine.save_state(target / "state")
     (target / "facts.json").write_text(json.dumps(facts, indent=1))
