@@ -17,7 +17,8 @@ from lab.sysroot import sysroot
 
 ROOT = Path(__file__).resolve().parent.parent
 CARRIED_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-cts-relay", "displif-cts-exerciser", "displif-fake-backend",
-                   "displif-fake-frontend", "displif-xen-contract", "displif-store-sequences")
+                   "displif-fake-frontend", "displif-xen-contract",
+                   "displif-zero-copy", "displif-store-sequences")
 LOOPBACK_TARGETS = ("displif-cts-runner", "displif-cts-agent", "displif-fake-backend", "displif-fake-frontend",
                     "displif-fake-guest", "displif-loopback", "displif_loopback_libraries")
 # qemu-user's

@@ -61,7 +61,7 @@ def build_driver(
         headers = debian_headers(cache, PackageStore(cache, arch, progress), progress)
     else:
         headers = own_headers(modules_dir, arch)
-    compiler = _compiler(headers)
+    compiler = build_compiler(headers)
     counting = [file_hash(COVERAGE)] if coverage else []
     key = content_key([RECIPE, headers.key, compiler, source.description(), *counting])
     logs = cache.root / "logs"
@@ -82,7 +82,12 @@ def build_driver(
     return _in_load_order(list(entry.glob("*.ko")))
 
 
-def _compiler(headers: KernelHeaders) -> str:
+def cross_words(headers: KernelHeaders) -> list[str]:
+    """What tells the kernel's make that its modules are for another architecture."""
+    return [f"ARCH={headers.arch}", f"CROSS_COMPILE={headers.cross}"] if headers.cross else []
+
+
+def build_compiler(headers: KernelHeaders) -> str:
     """The compiler's name and version. Raises Stop when it or make is missing."""
     name = headers.compiler()
     for program in ("make", name):
@@ -103,9 +108,9 @@ def _make(source: DriverSource, headers: KernelHeaders, tree: Path, log: Path, k
         _write(tree / "coverage" / "Kbuild", f"obj-m += {COVERAGE.stem}.o\n".encode())
     jobs = str(os.cpu_count() or 1)
     argv = ["make", "-C", headers.folder, f"M={tree}", "-j", jobs, "CONFIG_DRM_XEN_FRONTEND=m",
-            *([f"ARCH={headers.arch}", f"CROSS_COMPILE={headers.cross}"] if headers.cross else []), "modules"]
+            *cross_words(headers), "modules"]
     with log.open("wb") as output:
-        status = run_grouped(argv, output=output, environment=_environment())
+        status = run_grouped(argv, output=output, environment=make_environment())
     modules = list(tree.rglob("*.ko"))
     if status != 0 or not any(module.stem.replace("-", "_") == "drm_xen_front" for module in modules):
         _keep(log, kept_log)
@@ -152,7 +157,7 @@ def _write(file: Path, data: bytes) -> None:
         file.write_bytes(data)
 
 
-def _environment() -> dict[str, str]:
+def make_environment() -> dict[str, str]:
     """Nothing of the caller's may reach the kernel's makefiles: ARCH, KCFLAGS, a jobserver, ..."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {**kept, "LC_ALL": "C"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.qemu.cache import Cache, file_hash
 from lab.qemu.errors import BedError
-from lab.qemu.packages import PackageStore
+from lab.qemu.packages import Package, PackageStore
 
 from .download import Progress, download, kernel_package, obtain, silent
 from .errors import DriverBuildError
@@ -70,6 +70,22 @@ def find_source(given: Path) -> DriverSource:
     return DriverSource(given, files)
 
 
+def kernel_version(kernel: Package) -> str:
+    """`6.1` of 6.1.192-2: what the source's package is named by."""
+    version = re.match(r"(?:\d+:)?(\d+\.\d+)", kernel.version)
+    if not version:
+        raise BedError(f"the kernel's version is {kernel.version}", "its source's package cannot be told from that")
+    return version[1]
+
+
+def source_package(store: PackageStore) -> tuple[Package, str]:
+    """The source of the kernel that the bed's guest has by default, and that kernel's version."""
+    kernel = kernel_package(store)
+    version = kernel_version(kernel)
+    # Debian's archive has the source of a kernel some time before its signed image.
+    return store.find([f"linux-source-{version}"], kernel.version)[f"linux-source-{version}"], version
+
+
 def stock_driver_source(cache_dir: Path | None = None, progress: Progress = silent, arch: str = "amd64") -> Path:
     """A tree with the source of the driver that the bed's guest has by default, out of Debian's package.
 
@@ -77,29 +93,29 @@ def stock_driver_source(cache_dir: Path | None = None, progress: Progress = sile
     """
     cache = Cache(cache_dir)
     store = PackageStore(cache, arch, progress)
+    return stock_files(cache, store, (DRIVER, BUFFERS, *HEADERS, KUNIT), "kernel", progress)
+
+
+def stock_files(cache: Cache, store: PackageStore, places: tuple[Path, ...], what: str, progress: Progress) -> Path:
+    """A tree with these files and folders of the kernel's source, out of Debian's package, kept as `what`. Raises BedError."""
     kernel = kernel_package(store)
-    version = re.match(r"(?:\d+:)?(\d+\.\d+)", kernel.version)
-    if not version:
-        raise BedError(f"the kernel's version is {kernel.version}", "its source's package cannot be told from that")
-    name = f"linux-source-{version[1]}"
+    version = kernel_version(kernel)
 
     def build(target: Path) -> None:
-        # Debian's archive has the source of a kernel some time before its signed image.
-        package = store.find([name], kernel.version)[name]
+        package, _ = source_package(store)
         progress(f"download the kernel's source ({package.size >> 20} MB)", None)
         with tempfile.TemporaryDirectory(dir=target.parent) as downloads:
             (deb,) = download(store, [package], Path(downloads))
             target.mkdir()
-            progress("unpack the driver's source", None)
-            _extract(deb, name, target)
+            progress(f"unpack what is wanted of it ({what})", None)
+            _extract(deb, f"linux-source-{version}", places, target)
 
-    entry = f"kernel-files-{version[1]}_{kernel.version.replace(':', '%3a')}"
-    return obtain(cache, entry, build, progress)
+    return obtain(cache, f"{what}-files-{version}_{kernel.version.replace(':', '%3a')}", build, progress)
 
 
-def _extract(deb: Path, name: str, target: Path) -> None:
+def _extract(deb: Path, name: str, places: tuple[Path, ...], target: Path) -> None:
     """Out of the archive in the package, without ever having either unpacked on disk."""
-    members = [f"{name}/{place}" for place in (DRIVER, BUFFERS, *HEADERS, KUNIT)]
+    members = [f"{name}/{place}" for place in places]
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as package:
         inner = ["tar", "-xO", f"./usr/src/{name}.tar.xz"]
         with subprocess.Popen(inner, stdin=package.stdout, stdout=subprocess.PIPE) as archive:
@@ -107,7 +123,7 @@ def _extract(deb: Path, name: str, target: Path) -> None:
             package.stdout.close()  # so that the first tar's end is noticed by dpkg-deb
             outer = ["tar", "-xJ", "-C", str(target), "--strip-components=1", "--no-same-owner", *members]
             result = subprocess.run(outer, stdin=archive.stdout, capture_output=True, text=True)
-    missing = [str(place) for place in (DRIVER / MAIN_FILE, BUFFERS, *HEADERS, KUNIT / "kunit.py") if not (target / place).is_file()]
+    missing = [str(place) for place in places if not (target / place).exists()]
     if missing:
         raise BedError(f"{deb.name} does not hold {', '.join(missing)}: {result.stderr.strip()[-200:]}",
                        "the package is made differently from Debian 12's")

@@ -41,6 +41,8 @@ class BedOptions:
     arch: str = "amd64"
     paranoid: bool = False  # the guest with slab poisoning and red zones
     processors: int = 1  # that the domains share
+    dom0_modules: tuple[Path, ...] = ()  # modules for dom0's kernel, in the place of its own ...
+    dom0_more: tuple[str, ...] = ()  # ... and the names of those that are loaded beside what every dom0 loads
 
 
 class Bed:
@@ -207,7 +209,7 @@ class Bed:
         return Ingredients(
             xen_image=absolute(options.xen) or single(trees[wanted.hypervisor], self._architecture.hypervisor),
             dom0_kernel=single(kernel, "boot/vmlinuz-*"),
-            dom0_modules=debian_modules,
+            dom0_modules=debian_modules.overlaid(options.dom0_modules),
             guest_kernel=absolute(options.kernel) or single(kernel, "boot/vmlinuz-*"),
             guest_modules=ModuleTree.find(options.modules_dir.absolute()) if options.modules_dir else debian_modules,
             busybox=trees["busybox-static"] / "bin" / "busybox",
@@ -217,6 +219,7 @@ class Bed:
             paranoid=options.paranoid,
             shape=self._shape,
             architecture=self._architecture,
+            dom0_more=options.dom0_more,
         )
 
     def _obtain(self, kind: str, name: str, build: Callable[[Path], None]) -> Path:

@@ -137,6 +137,14 @@ class ModuleTree:
             raise BedError(f"{root} must hold one kernel's modules; found: {found}", "name /lib/modules/VERSION")
         return ModuleTree(candidates[0])
 
+    def overlaid(self, files: tuple[Path, ...]) -> ModuleTree:
+        """This kernel's modules, with these in the place of those that have their names, or beside them."""
+        if not files:
+            return self
+        tree = ModuleTree(self.directory)
+        tree._files.update({module_name(path.name): path for path in files})
+        return tree
+
     @property
     def release(self) -> str:
         return self.directory.name

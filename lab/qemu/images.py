@@ -86,6 +86,7 @@ class Ingredients:
     paranoid: bool = False
     shape: Shape = Shape()
     architecture: Architecture = AMD64
+    dom0_more: tuple[str, ...] = ()  # modules that dom0 loads beside its own
     _files: dict[str, Path] = field(default_factory=dict)
 
     def program(self, name: str) -> Path:
@@ -106,7 +107,8 @@ class Ingredients:
         return {"files": hashes, "paranoid": self.paranoid}
 
     def dom0_order(self) -> list[str]:
-        return self.dom0_modules.load_order(DOM0_MODULES + list(self.architecture.dom0_modules) + (DISPLAY_MODULES if self.shape.display else []))
+        return self.dom0_modules.load_order(DOM0_MODULES + list(self.architecture.dom0_modules) + (DISPLAY_MODULES if self.shape.display else [])
+                                           + list(self.dom0_more))
 
     def guest_order(self) -> list[str]:
         required = self.guest_modules.load_order(GUEST_MODULES)

@@ -160,3 +160,13 @@ def test_build_ids_as_linux_shows_them():
     assert same_build_id("0a", "0a000b")
     assert not same_build_id("0a", "0a0b")
     assert not same_build_id("", "0a0b")
+
+
+def test_modules_handed_in_come_before_the_kernels_own(tmp_path: Path) -> None:
+    own = tree(tmp_path, **DRIVER)
+    other, more = tmp_path / "drm-xen-front.ko", tmp_path / "extra.ko"
+    other.write_bytes(module("drm_xen_front", "extra"))
+    more.write_bytes(module("extra", "drm"))
+    both = own.overlaid((other, more))
+    assert both.load_order(["drm_xen_front"]) == ["drm", "extra", "drm_xen_front"] and both.path("drm_xen_front") == other
+    assert own.path("drm_xen_front") != other and not own.has("extra") and own.overlaid(()) is own
