@@ -89,8 +89,10 @@ void PeerProgram::restart(std::chrono::milliseconds limit) {
   end();
   start();
   const auto until = Clock::now() + limit;
-  while (!has_said_that_it_is_ready()) {
-    if (ended())
+  while (true) {
+    const bool over = ended();  // asked first: it may say its last word, and end, between the two
+    if (has_said_that_it_is_ready()) return;
+    if (over)
       throw std::runtime_error(fmt::format("{} before it was ready: {}", trouble(), command_));
     if (Clock::now() > until)
       throw std::runtime_error(fmt::format("the backend did not say /{}/ within {} s: {}: {}",
