@@ -123,16 +123,19 @@ def _try(mutant: mechanical.MechanicalMutant, source: Path, runs: Runs, passing:
 
 def caught_twice(name: str, part: int, globs: Sequence[str], passing: set[str], run: Callable[[str, Sequence[str], Caught], Path]) -> str | None:
     """What caught it, where that case fails a second time, alone: one that a busy machine made late proves nothing, and the
-    part is then tried without it."""
-    while True:
-        attempt = f"{name}-{part}-{len(passing)}"
-        what = _what(run(attempt, globs, lambda so_far: _what(so_far, passing) is not None), passing)
+    cases that are left are tried."""
+    left = {case for case in passing if any(fnmatch.fnmatchcase(case, glob) for glob in globs)}
+    while left:
+        attempt = f"{name}-{part}-{len(left)}"
+        stream = run(attempt, sorted(left), lambda so_far: _what(so_far, passing) is not None)
+        what = _what(stream, passing)
         if what is None or what.case is None:
             return what and what.text
         again = _what(run(f"{attempt}-alone", [what.case], to_the_end), {what.case})
         if again is not None:
             return again.text
-        passing.remove(what.case)
+        left -= read_verdicts(stream).keys()
+    return None
 
 
 @dataclass(frozen=True)
