@@ -129,7 +129,7 @@ def certify_options(arguments: argparse.Namespace) -> RunOptions:
 def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="a target (`list` prints them), `triage`, `merge`, or `planted`")
     parser.add_argument("inputs", metavar="INPUT", nargs="*", help="for triage: inputs that found something; "
-                        "for planted: a target, and defects by GLOB; for merge: a target, the corpus to keep, and others")
+                        "for planted: a target, and defects by GLOB (--time and --runs are of each); for merge: a target, the corpus to keep, and others")
     parser.add_argument("--time", type=float, metavar="SECONDS", help="how long (default: 60)")
     parser.add_argument("--runs", type=_positive, metavar="N", help="how many executions, instead of a time")
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes at once (default: 1)")

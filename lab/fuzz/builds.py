@@ -70,10 +70,10 @@ def _overlaid(stock: Path, given: Path) -> Path:
     return folder
 
 
-def driver_settings(progress: Progress, driver_source: Path | None) -> list[str]:
+def driver_settings(progress: Progress, driver_source: Path | None, driver_tree: Path | None = None) -> list[str]:
     """For CMake: the tree that the shim takes its headers from, which does not change, and the driver's."""
     source = _driver_source(progress)
-    driver = source if driver_source is None else _overlaid(source, driver_source)
+    driver = driver_tree or (source if driver_source is None else _overlaid(source, driver_source))
     return [f"-DDISPLIF_CTS_LINUX_SOURCE={source}", f"-DDISPLIF_CTS_LINUX_DRIVER={driver}"]
 
 
@@ -83,8 +83,9 @@ def _made(folder: Path) -> Path:
 
 
 def build_target(target: Target, progress: Progress, preset: str = "fuzz", driver_source: Path | None = None,
-                 peer: Path | None = None, replay: bool = False, mutator: bool = False) -> Built:
-    """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's. `peer`: a folder with files of
+                 peer: Path | None = None, replay: bool = False, mutator: bool = False, driver_tree: Path | None = None) -> Built:
+    """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's. `driver_tree`: a whole one, built where it
+    lies, so that of one whose files change only these are compiled again. `peer`: a folder with files of
     our own backend that take the places of the tree's. `replay`: with the smallest engine, not with the preset's. `mutator`: also the
     library for AFL++."""
     if not shutil.which(COMPILER):
@@ -92,7 +93,7 @@ def build_target(target: Target, progress: Progress, preset: str = "fuzz", drive
                    "sudo apt-get install --no-install-recommends clang-14 libclang-rt-14-dev llvm-14")
     if shutil.disk_usage(ROOT).free < NEED:
         raise Stop(INFRASTRUCTURE, f"no space to build in {ROOT}", "free some, or move the tree")
-    settings = [*driver_settings(progress, driver_source), f"-DDISPLIF_CTS_FUZZ_PEER={peer or ''}"]
+    settings = [*driver_settings(progress, driver_source, driver_tree), f"-DDISPLIF_CTS_FUZZ_PEER={peer or ''}"]
     with progress.phase("build", f"{target.program}, preset {preset}"):
         programs = [target.program + REPLAY if replay else target.program, INPUT_TOOL]
         if mutator:

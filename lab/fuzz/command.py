@@ -22,7 +22,7 @@ from .guest_findings import known_in_guest
 from .guest_fuzz import GuestFuzzing, GuestTotals, coverage_bed, input_tool, keep, seeds_in
 from .guest_replay import complaints_of_peer
 from .known import known_findings, mask_of
-from .planted import run_planted
+from .planted import Effort, run_planted
 from .targets import TARGETS, Target, find_target
 from .triage import Wish, triage
 
@@ -44,8 +44,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.target == "planted":
         if not arguments.inputs:
             raise Stop(USAGE, "fuzz planted needs a target", "e.g. ./displif-cts fuzz planted linux-frontend")
-        return run_planted(find_target(arguments.inputs[0]), arguments.inputs[1:], arguments.time or PLANTED_SECONDS,
-                           arguments.seed, progress)
+        seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or PLANTED_SECONDS
+        return run_planted(find_target(arguments.inputs[0]), arguments.inputs[1:], Effort(seconds, arguments.runs, arguments.seed), progress)
     target = find_target(arguments.target)
     if arguments.inputs:
         raise Stop(USAGE, f"unexpected: {' '.join(arguments.inputs)}", "inputs are for `fuzz triage`")

@@ -1,10 +1,12 @@
 """`fuzz planted TARGET`: defects that are put into the code under test, one at a time, each looked for from an empty corpus."""
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ import yaml
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.kernel import stock_driver_source
+from lab.kernel.source import find_source
 from lab.progress import Progress
 from lab.qemu.errors import BedError
 
@@ -71,18 +74,31 @@ def planted(defect: Defect, text: str) -> str:
                f"correct it in {FOLDER}")
 
 
-def run_planted(target: Target, globs: Sequence[str], seconds: float, seed: int, progress: Progress) -> int:
+@dataclass(frozen=True)
+class Effort:
+    """What is spent on one defect: whichever is over first."""
+
+    seconds: float | None
+    runs: int | None
+    seed: int
+
+    def __str__(self) -> str:
+        return " or ".join([*([f"{self.seconds:.0f} s"] if self.seconds is not None else []),
+                            *([f"{self.runs} executions"] if self.runs is not None else [])])
+
+
+def run_planted(target: Target, globs: Sequence[str], effort: Effort, progress: Progress) -> int:
     wanted = [name for name in globs] or ["*"]
     outcomes = []
     print(f"{'defect':<34} {'kind':<7} {'found after':>12} {'executions':>11}  as")
-    for outcome in _all(target, wanted, seconds, seed, progress):
+    for outcome in _all(target, wanted, effort, progress):
         outcomes.append(outcome)
         print(row(outcome), flush=True)
     if not outcomes:
         raise Stop(USAGE, f"no defect of {target.name} has such a name", f"they are in {FOLDER} and lab/mutants")
     tried = [each for each in outcomes if each.built]
     found = sum(each.finding is not None for each in tried)
-    print(f"{found} of {len(tried)} found from an empty corpus, {seconds:.0f} s each at most")
+    print(f"{found} of {len(tried)} found from an empty corpus, {effort} each at most; load {os.getloadavg()[0]:.1f}")
     return 0 if found == len(tried) else 1
 
 
@@ -95,8 +111,8 @@ def _matches(name: str, globs: Sequence[str]) -> bool:
     return any(re.fullmatch(glob.replace("*", ".*"), name) for glob in globs)
 
 
-def _all(target: Target, globs: Sequence[str], seconds: float, seed: int, progress: Progress) -> Iterator[Outcome]:
-    look = _looker(target, seconds, seed, progress)
+def _all(target: Target, globs: Sequence[str], effort: Effort, progress: Progress) -> Iterator[Outcome]:
+    look = _looker(target, effort, progress)
     with tempfile.TemporaryDirectory(prefix="displif-cts-planted-") as name:
         work = Path(name)
         for defect in defects_of(target):
@@ -114,15 +130,17 @@ def _all(target: Target, globs: Sequence[str], seconds: float, seed: int, progre
 Look = Callable[[str, str, str, Built, dict[str, str]], Outcome]
 
 
-def _looker(target: Target, seconds: float, seed: int, progress: Progress) -> Look:
+def _looker(target: Target, effort: Effort, progress: Progress) -> Look:
     def look(name: str, kind: str, what: str, built: Built, environment: dict[str, str]) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="displif-cts-planted-") as folder:
             corpus = Path(folder) / "corpus"
             corpus.mkdir()
-            settings = Settings(seconds, None, 1, seed, "all", first_finding=True, environment=environment)
+            settings = Settings(effort.seconds, effort.runs, 1, effort.seed, "all", first_finding=True, environment=environment)
+            started = time.monotonic()
             totals = Fuzzing(built, settings, Path(folder), corpus, progress).run()
+            used = time.monotonic() - started
         found = min(totals.found.values(), key=lambda each: each.seconds, default=None)
-        return Outcome(name, kind, what, found.finding.title() if found else None, found.seconds if found else seconds, totals.runs)
+        return Outcome(name, kind, what, found.finding.title() if found else None, found.seconds if found else used, totals.runs)
 
     return look
 
@@ -133,12 +151,24 @@ def _build(target: Target, defect: Defect, work: Path, progress: Progress) -> Bu
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
     text = planted(defect, (root / defect.file).read_text(encoding="utf-8"))
-    if target.driver:
-        shutil.copytree(root, work)
     place = work / defect.file
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, encoding="utf-8")
-    return build_target(target, progress, driver_source=work) if target.driver else build_target(target, progress, peer=work)
+    if not target.driver:
+        return build_target(target, progress, peer=work)
+    return build_target(target, progress, driver_tree=tree_with(root, {Path(defect.file): place}, work.parent / "driver"))
+
+
+def tree_with(stock: Path, changed: dict[Path, Path], tree: Path) -> Path:
+    """`tree` as the stock one but for the changed files. It stays the same folder, and a file that does not change is not touched: little
+    is compiled for the next defect."""
+    if not tree.exists():
+        shutil.copytree(stock, tree)
+    for place in (path.relative_to(stock) for path in stock.rglob("*.[ch]")):
+        content = changed.get(place, stock / place).read_bytes()
+        if (tree / place).read_bytes() != content:
+            (tree / place).write_bytes(content)
+    return tree
 
 
 def _mutants(target: Target, globs: Sequence[str], work: Path, look: Look, progress: Progress) -> Iterator[Outcome]:
@@ -150,7 +180,8 @@ def _mutants(target: Target, globs: Sequence[str], work: Path, look: Look, progr
         if not _matches(mutant.name, globs):
             continue
         try:
-            built = build_target(target, progress, driver_source=apply(mutant, source, work / mutant.name))
+            patched = find_source(apply(mutant, source, work / mutant.name)).files
+            built = build_target(target, progress, driver_tree=tree_with(source, patched, work / "driver"))
         except Stop:
             yield Outcome(mutant.name, "mutant", mutant.description, None, 0.0, 0, built=False)
             continue

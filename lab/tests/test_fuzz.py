@@ -297,6 +297,24 @@ def test_a_defect_whose_place_is_gone_is_named() -> None:
         planted.planted(defect, "void f(void)\n{\n}\n")
 
 
+def test_a_tree_with_a_defect_is_touched_only_where_it_differs(tmp_path: Path) -> None:
+    """So that the next defect costs the compilation of one file or two; and nothing is left of the one before."""
+    stock, changed, tree = tmp_path / "stock", tmp_path / "changed", tmp_path / "tree"
+    for folder, text in ((stock, "good"), (changed, "bad")):
+        folder.mkdir()
+        for name in ("a.c", "b.c", "c.h"):
+            (folder / name).write_text(text, encoding="utf-8")
+    planted.tree_with(stock, {Path("a.c"): changed / "a.c"}, tree)
+    os.utime(tree / "c.h", (1, 1))
+    assert planted.tree_with(stock, {Path("b.c"): changed / "b.c"}, tree) == tree
+    assert [(tree / name).read_text(encoding="utf-8") for name in ("a.c", "b.c", "c.h")] == ["good", "bad", "good"]
+    assert (tree / "c.h").stat().st_mtime == 1
+
+
+def test_what_a_defect_is_looked_for_can_be_counted() -> None:
+    assert str(planted.Effort(None, 8000, 1)) == "8000 executions" and str(planted.Effort(60.0, None, 1)) == "60 s"
+
+
 def test_a_planted_fault_of_the_backend_is_found_from_an_empty_corpus() -> None:
     done = fuzz("planted", "backend", "backend.omission.accepts-duplicate-dbuf-cookie")
     assert done.returncode == 0, done.stdout + done.stderr
