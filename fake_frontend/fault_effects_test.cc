@@ -35,6 +35,7 @@ struct Setting {
   bool overshoot = false;       // one buffer beyond the domain's limits
   bool many_requests = false;   // several laps of the ring
   bool slow_backend = false;    // it looks at requests 10 ms late
+  bool be_alloc = false;        // a buffer that the backend allocates
 };
 
 void refuse(BackendFaults& faults, std::uint8_t operation) {
@@ -52,6 +53,7 @@ Setting setting_of(std::string_view id) {
   if (is("edid-in-version-1")) s.versions = {1};
   if (is("directory-chain-short")) s.large = true;
   if (is("out-of-grants-fatal")) s.overshoot = true;
+  if (is("backend-pages-kept")) s.be_alloc = true;
   if (is("slot-not-cleared")) refusing(XENDISPL_OP_PG_FLIP);  // a status is left in the slot
   if (is("slot-not-cleared") || is("event-slots-miscounted") || is("id-constant") ||
       is("ids-scattered") || is("events-confirmed-in-groups")) {
@@ -166,6 +168,7 @@ class Play {
     auto back = backend_options(s_.connectors);
     back.versions = s_.versions;
     back.unnotified_after = milliseconds(20);
+    back.be_alloc = s_.be_alloc;
     auto front = frontend_options();
     front.response_limit = patience_;
     front.flip_limit = patience_;
@@ -323,6 +326,7 @@ class Play {
     told("configure again", front().set_config(0, fbs_[1]));
     told("detach", front().detach_fb(fbs_[1]));
     destroy();
+    if (s_.be_alloc) use_backends_pages();
     told("destroy with framebuffer", front().destroy_buffer(buffers_[0]));
     line("pages after destruction: {}", pages());
   }
@@ -339,6 +343,15 @@ class Play {
     const auto indexes = back().indexes(0);
     line("the backend's index is kept: {}", indexes && indexes->rsp_prod == indexes->rsp_prod_pvt);
     told("destroy", call.get());
+  }
+
+  void use_backends_pages() {
+    const BufferReply made =
+        front().create_buffer({.width = kWidth, .height = kHeight, .backend_allocated = true});
+    told("create of the backend's", made);
+    line("mapped: {}", world_->host.mapped_pages(kBackend));
+    told("destroy", front().destroy_buffer(made.cookie));
+    line("mapped after destruction: {}", world_->host.mapped_pages(kBackend));
   }
 
   // A call that the backend does not answer, and the backend's end in the middle of one.
