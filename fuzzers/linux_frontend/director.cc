@@ -44,8 +44,10 @@ void settle() {
   }
 }
 
-// As when a mask makes the input wait: its interleaving point is past then.
+// As when a mask makes the input wait: its interleaving point is past then, if there was anything to
+// wait for.
 void settle_clients() {
+  if (!shim::any_client_waits()) return;
   shim::interrupt_after(0);
   for (int round = 0; round < kRounds && shim::any_client_waits(); ++round) {
     shim::run_tasks();

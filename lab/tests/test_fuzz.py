@@ -179,6 +179,15 @@ def test_aflpp_fuzzes_in_a_folder_that_others_share(built: builds.Built, tmp_pat
     assert int(aflpp.stats_of(second)["corpus_imported"]) > 0
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "fuzzers" / "known" / "linux-frontend").glob("*.txt")), ids=lambda path: path.stem)
+def test_a_known_finding_is_what_its_small_input_shows(path: Path, built: builds.Built, tmp_path: Path) -> None:
+    """With all others masked; and nothing is shown while it is masked, too."""
+    known = known_findings(built)
+    packed = pack_text(built, path.read_text(encoding="utf-8"), tmp_path)
+    assert replay(built, packed, ",".join(known)) is None
+    assert replay(built, packed, ",".join(name for name in known if name != path.stem)) is not None
+
+
 def test_corpora_are_merged(built: builds.Built, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder, lines in ((ours, "bus\n"), (theirs, "bus\nserve\nbus state=connected\nclient\nclient call=create\n")):
