@@ -11,7 +11,7 @@ namespace {
 
 // The kernel's own wording: kernel/panic.c, lib/bug.c, arch/x86/mm/fault.c, kernel/hung_task.c,
 // kernel/watchdog.c, kernel/rcu/tree_stall.h, lib/refcount.c, lib/list_debug.c,
-// kernel/locking/lockdep.c, mm/slub.c, kernel/fork.c.
+// kernel/locking/lockdep.c, mm/slub.c, mm/kmemleak.c, lib/debugobjects.c, kernel/fork.c.
 constexpr std::array kPatterns{
     std::pair{"Kernel panic", LogTrouble::crash},
     std::pair{"Oops:", LogTrouble::crash},
@@ -38,6 +38,11 @@ constexpr std::array kPatterns{
     std::pair{"Bad rss-counter", LogTrouble::complaint},
     std::pair{"UBSAN:", LogTrouble::complaint},
     std::pair{"KASAN:", LogTrouble::complaint},
+    std::pair{"Redzone overwritten", LogTrouble::complaint},
+    std::pair{"Poison overwritten", LogTrouble::complaint},
+    std::pair{"Object already free", LogTrouble::complaint},
+    std::pair{"ODEBUG:", LogTrouble::complaint},
+    std::pair{"new suspected memory leaks", LogTrouble::complaint},
     std::pair{"nobody cared", LogTrouble::complaint},
     std::pair{"Call Trace:", LogTrouble::complaint},
 };
