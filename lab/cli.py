@@ -104,6 +104,10 @@ def make_parser() -> argparse.ArgumentParser:
     package.add_argument("--arch", choices=("amd64", "arm64"), default="amd64", help="of the dom0 (default: %(default)s)")
     package.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write (default: here)")
     add_lab_options(commands.add_parser("lab", help="LAVA jobs: make one, check it, run it by LAVA's own code"))
+    kernel = commands.add_parser("kernel", help="build a small kernel out of Debian's source, and say how to run the suite on it")
+    kernel.add_argument("name", choices=("debug-guest",), help="lab/kernel/README.md says what each is")
+    kernel.add_argument("--arch", choices=("amd64",), default="amd64", help="what for (default: %(default)s)")
+    kernel.add_argument("--out", type=Path, metavar="DIR", help="a copy that the cache does not forget")
     commands.add_parser("doctor", help="look at this machine and say what is missing")
     return parser
 
@@ -162,6 +166,10 @@ def dispatch(arguments: argparse.Namespace) -> int:
         return getattr(cli_certify, arguments.command)(arguments)
     if arguments.command == "merge":
         from lab.merge import command
+
+        return command(arguments)
+    if arguments.command == "kernel":
+        from lab.kernel.kernels import command
 
         return command(arguments)
     if arguments.command == "package":

@@ -1,0 +1,59 @@
+"""The kernels of the suite's own: what their fragments say, and (full) that the kernel that comes of them is so."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.errors import Stop
+from lab.kernel.kernels import FRAGMENTS, RECIPES, build_kernel, fragment_text, unmet
+from lab.qemu.binaries import ModuleTree
+from lab.qemu.images import GUEST_MODULES
+
+ALL = [(name, arch) for name, recipe in RECIPES.items() for arch in recipe.fragments]
+
+
+@pytest.mark.parametrize(("name", "arch"), ALL)
+def test_no_option_stands_twice(name: str, arch: str) -> None:
+    options = [line.split("=")[0] for line in fragment_text(RECIPES[name], arch, name).splitlines() if line.startswith("CONFIG_")]
+    assert len(options) == len(set(options)) > 50
+
+
+def test_every_fragment_is_used() -> None:
+    used = {arch if part == "ARCH" else part for recipe in RECIPES.values() for arch, parts in recipe.fragments.items() for part in parts}
+    assert {file.stem for file in FRAGMENTS.glob("*.config")} == used
+
+
+def test_every_line_is_an_option_or_a_comment() -> None:
+    for file in FRAGMENTS.glob("*.config"):
+        for line in file.read_text().splitlines():
+            assert line.startswith("# ") or (line.startswith("CONFIG_") and line.split("=")[1] in ("y", "m", "n") or "_SIZE=" in line), line
+
+
+def test_the_debug_kernel_has_what_it_is_for() -> None:
+    text = fragment_text(RECIPES["debug-guest"], "amd64", "debug-guest")
+    for option in ("PROVE_LOCKING", "UBSAN", "DEBUG_LIST", "DEBUG_KMEMLEAK", "FAILSLAB", "FAIL_PAGE_ALLOC", "DEBUG_ATOMIC_SLEEP"):
+        assert f"\nCONFIG_{option}=y\n" in text
+
+
+def test_what_the_kernels_rules_took_away_is_named() -> None:
+    config = 'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_D=m\nCONFIG_N="-x"\n'
+    assert unmet('CONFIG_A=y\nCONFIG_N="-x"\nCONFIG_E=n\n# CONFIG_F=y\n', config) == []
+    assert unmet("CONFIG_A=n\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=y\n", config) == ["CONFIG_A=n", "CONFIG_B=y", "CONFIG_C=m", "CONFIG_D=y"]
+
+
+def test_a_kernel_for_another_architecture_is_refused() -> None:
+    with pytest.raises(Stop, match="the kernel debug-guest is for amd64, not for arm64"):
+        build_kernel("debug-guest", "arm64")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "arch"), ALL)
+def test_the_kernel_is_what_its_fragments_say(name: str, arch: str) -> None:
+    kernel = build_kernel(name, arch)
+    assert unmet(fragment_text(RECIPES[name], arch, name), kernel.config.read_text()) == []
+    tree = ModuleTree.find(kernel.modules)
+    assert "drm_xen_front" in tree.load_order(GUEST_MODULES + ["drm_xen_front", "vgem"])
+    assert tree.release.endswith(f"-displif-{name}")
+    assert build_kernel(name, arch).folder == kernel.folder, "a second time it comes out of the cache"
+    assert not [link for link in Path(kernel.modules).iterdir() if link.is_symlink()]
