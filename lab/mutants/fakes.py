@@ -29,7 +29,7 @@ NOT_THE_PEER = ("faults.cc", "fake_backend.cc", "main.cc", "journal.cc", "wrong_
 STEP_SECONDS = 900.0
 
 # The record, the faults, and what is declared or thrown for the fake's own program.
-SKIPPED = re.compile(r"^\s*(//|#|template|using|return \"|static_assert)|recorder_|tracer_|record_|[Ff]ault|strike|struck|meet\(|[jJ]ournal|\bj\.|\blog\(|fmt::format|trouble\(|throw |logic_error|throw_|Json|reserve\(")
+SKIPPED = re.compile(r"^\s*(//|#|template|using|return \"|static_assert)|recorder_|tracer_|record_|[Ff]ault|strike|struck|meet\(|[jJ]ournal|\bj\.|\blog\(|fmt::format|trouble\(|throw |logic_error|throw_|Json|reserve\(|\bforge")
 # What only a fault makes a fake do.
 SKIPPED_FUNCTIONS = re.compile(r"fault|shake|foreign|directory_word|dirty|other_|rescue|overdue|^meet|doom|^record|scribble|entries_of|^leak")
 _FUNCTION = re.compile(r"^(?!namespace|using|class|struct|enum|template|constexpr|extern|#)[A-Za-z].*?([\w~]+)\(")
