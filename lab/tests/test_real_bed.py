@@ -173,3 +173,17 @@ def test_cases_are_pytest_items_on_the_real_bed(prepared: Prepared, real_bed: An
     done = subprocess.run(["/usr/bin/python3", "-m", "pytest", "--bed", "qemu", "--case", CASE, "--out", str(tmp_path / "out")],
                           cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_two_processes_of_pytest_on_real_machines_make_one_run(tmp_path: Path) -> None:
+    """pytest-xdist: each process has machines of its own; what is merged is the run of one process, verdict by verdict."""
+    def run(out: str, *words: str) -> dict[str, str | None]:
+        chosen = ("--case", "frontend.bus.stays-initialising", "--case", "frontend.fb-detach.*", "--case", "frontend.set-config.larger-framebuffer")
+        done = subprocess.run(["/usr/bin/python3", "-m", "pytest", "-q", "-p", "lab.pytest_plugin", "--bed", "qemu", *chosen, "--out", str(tmp_path / out),
+                               *words], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        whole = read_run(tmp_path / out / "stream.jsonl")
+        return {name: case.verdict for (name, _), case in whole.cases.items()}
+
+    one, two = run("one"), run("two", "-n", "2")
+    assert two == one and one["frontend.set-config.larger-framebuffer"] == "fail" and len(one) > 4
