@@ -179,7 +179,11 @@ def test_aflpp_fuzzes_in_a_folder_that_others_share(built: builds.Built, tmp_pat
     assert int(aflpp.stats_of(second)["corpus_imported"]) > 0
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "fuzzers" / "known" / "linux-frontend").glob("*.txt")), ids=lambda path: path.stem)
+# The loop of event-index-far ends by itself, after 2^31 turns: whether an engine sees that depends on the clock.
+KNOWN_INPUTS = sorted(path for path in (ROOT / "fuzzers" / "known" / "linux-frontend").glob("*.txt") if path.stem != "event-index-far")
+
+
+@pytest.mark.parametrize("path", KNOWN_INPUTS, ids=lambda path: path.stem)
 def test_a_known_finding_is_what_its_small_input_shows(path: Path, built: builds.Built, tmp_path: Path) -> None:
     """With all others masked; and nothing is shown while it is masked, too."""
     known = known_findings(built)
