@@ -47,6 +47,40 @@ BACKEND_CASE(Others,
              "a configuration with one made after it");
 }
 
+BACKEND_CASE(OthersShown,
+             {.id = "backend.fb-detach.others-shown",
+              .title = "What is on the screen stays there when another framebuffer is detached, "
+                       "and its buffer destroyed.",
+              .requirements = of(req::fb_detach_others_kept, req::dbuf_destroy_others_kept),
+              .timeout = seconds(60)}) {
+  SKIP_IF(lacks_screen());
+  constexpr std::uint32_t kFrame = 5;
+  // Every pixel crosses the agent's line: a small mode that every display has.
+  FakeFrontend& frontend = connect({.connectors = {connector_of(640, 480, 0)}});
+  const displif::Resolution size = frontend.connectors().at(0);
+  const Picture shown = show_picture(frontend);
+  frontend.draw(shown.dbuf, drawing(size.width, size.height, kFrame));
+  require(check_flip(req::pg_flip_accepted, frontend, 0, shown.fb, "a flip to what was drawn"));
+  const auto missing = [&] {
+    const auto seen = screen(0);
+    return seen ? difference(*seen, size.width, size.height, kFrame) : std::string("no screen");
+  };
+  const bool there = await([&] { return missing().empty(); }, event_limit());
+  require(check_timed(req::pg_flip_framebuffer_shown, there, {"what was drawn is on the screen"},
+                      there ? "it is" : missing()));
+  const DbufCookie buffer = make_buffer(frontend);
+  const FbCookie fb = make_fb(frontend, buffer);
+  const auto check_shown = [&](const Requirement& requirement) {
+    const std::string trouble = missing();
+    check(requirement, trouble.empty(), {"the picture that was there"},
+          trouble.empty() ? "the picture that was there" : trouble);
+  };
+  require(check_done(req::fb_detach_accepted, frontend.detach_fb(fb), "the other's end"));
+  check_shown(req::fb_detach_others_kept);
+  require(check_done(req::dbuf_destroy_accepted, frontend.destroy_buffer(buffer), "its buffer's"));
+  check_shown(req::dbuf_destroy_others_kept);
+}
+
 BACKEND_CASE(UnknownCookie, {.id = "backend.fb-detach.unknown-cookie",
                              .title = "The end of a framebuffer that does not exist is refused.",
                              .requirements = of(req::fb_detach_unknown_cookie_rejected)}) {
