@@ -30,6 +30,8 @@ START_SECONDS = 60.0
 class GuestProgramBed(Bed):
     """`program` is on this host; `arguments` are its own words."""
 
+    cases_per_machine = 1  # each case has a program that was started anew, as on loopback
+
     def __init__(self, *positional: Any, program: Path, arguments: Sequence[str], **keywords: Any) -> None:
         super().__init__(*positional, **keywords)
         self._program, self._arguments = program, list(arguments)
