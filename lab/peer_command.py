@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
 from lab.qemu.errors import BedError
@@ -33,6 +33,10 @@ class PeerCommand:
         return PeerCommand(argv, descriptor.get("ready"), dict(descriptor.get("env", {})),
                            display="display" in descriptor, compositor="compositor" in descriptor,
                            name="" if text is not None else " ".join(words))
+
+    def without_shell(self) -> "PeerCommand":
+        """For machines where no shell starts it: a text's first word is the program that is carried over."""
+        return replace(self, argv=shlex.split(self.argv)) if isinstance(self.argv, str) else self
 
     def shown(self) -> str:
         return self.name or (self.argv if isinstance(self.argv, str) else shlex.join(self.argv))

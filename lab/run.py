@@ -231,9 +231,7 @@ def _open_backend_bed(prepared: Prepared, progress: Progress) -> Any:
     from lab.qemu.backend import BackendBed
 
     options, carried = prepared.options, prepared.programs.carried
-    command = PeerCommand.of(prepared.peer.descriptor, options.peer_command)
-    if isinstance(command.argv, str):  # no shell there: its first word is the program that is carried over
-        command = replace(command, argv=shlex.split(command.argv))
+    command = PeerCommand.of(prepared.peer.descriptor, options.peer_command).without_shell()
     bed = BackendBed(_machine(options), programs=carried / "bin", progress=progress.bed, command=command, carried=carried,
                      driver_domain=options.driver_domain)
     bed.prepare()
@@ -244,8 +242,7 @@ def _open_guest_program_bed(prepared: Prepared, progress: Progress) -> Any:
     from lab.peer_command import PeerCommand
     from lab.qemu.guest_program import GuestProgramBed
 
-    argv = PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command).argv
-    words = shlex.split(argv) if isinstance(argv, str) else list(argv)
+    words = PeerCommand.of(prepared.peer.descriptor, prepared.options.peer_command).without_shell().argv
     found = build_loopback(progress).bin.get(words[0]) or shutil.which(words[0])
     if found is None:
         raise Stop(INFRASTRUCTURE, f"the peer's command cannot be started: {words[0]}: not found, or not executable")

@@ -365,7 +365,7 @@ BACKEND_CASE(TwoDevices, {.id = "backend.bus.two-devices",
                           .title = "Two devices of one frontend are served side by side, and the "
                                    "end of one leaves the other.",
                           .requirements = of(req::bus_connection_limits_device)}) {
-  SKIP_IF(lacks_devices(2));
+  SKIP_IF(lacks_second_device());
   FakeFrontend& first = connect();
   FakeFrontend& second = connect();
   const Picture picture = show_picture(second);

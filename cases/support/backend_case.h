@@ -136,9 +136,9 @@ class BackendCase : public JudgingCase {
   // What the case needs, and peer or bed do not have; empty if there is nothing. For SKIP_IF,
   // before the first device is made.
   std::string lacks_connectors(std::size_t count) const;
-  // Why `count` devices cannot display at once: connectors that the descriptor names are real ones,
-  // and each is one device's at a time.
-  std::string lacks_devices(std::size_t count) const;
+  // Why two devices cannot display at once: connectors that the descriptor names are real ones, and
+  // each is one device's at a time.
+  std::string lacks_second_device() const;
   std::string lacks_mappings();
   std::string lacks_ports();
   std::string lacks_process();

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import threading
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -53,16 +54,17 @@ def sites(role: str, root: Path = ROOT) -> list[MechanicalMutant]:
 
 
 def sites_of(place: Path, text: str, operators: Sequence[Operator] = CPP_OPERATORS) -> Iterator[MechanicalMutant]:
-    function = ""
+    function, equal = "", Counter[str]()
     lines = text.split("\n")
     left_out = lines_of_faults(lines)
     for number, line in enumerate(lines, 1):
         head = _FUNCTION.match(line)
         if head:
-            function = head[1]
+            function, equal = head[1], Counter()
+        equal[line.strip()] += 1
         if not function or SKIPPED_FUNCTIONS.search(function) or not line.startswith("  ") or SKIPPED.search(line) or number in left_out:
             continue
-        yield from changes_of(place, number, line, function, operators)
+        yield from changes_of(place, number, line, function, equal[line.strip()], operators)
 
 
 def lines_of_faults(lines: Sequence[str]) -> set[int]:

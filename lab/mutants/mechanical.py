@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ class MechanicalMutant:
     before: str
     after: str
     function: str
+    nth: int = 1  # of the equal lines of its function
 
     @property
     def name(self) -> str:
@@ -70,13 +72,15 @@ def _sites_of(place: Path, text: str) -> Iterator[MechanicalMutant]:
         if function.endswith("_init") and "__init" in text.split(body)[0].rsplit("\n\n", 1)[-1]:
             continue  # the module's own
         first = text[: text.index(body)].count("\n") + 1
+        equal: Counter[str] = Counter()
         for offset, line in enumerate(body.split("\n")):
+            equal[line.strip()] += 1
             if SKIPPED.search(line):
                 continue
-            yield from changes_of(place, first + offset, line, function, OPERATORS)
+            yield from changes_of(place, first + offset, line, function, equal[line.strip()], OPERATORS)
 
 
-def changes_of(place: Path, number: int, line: str, function: str, operators: Sequence[Operator]) -> Iterator[MechanicalMutant]:
+def changes_of(place: Path, number: int, line: str, function: str, nth: int, operators: Sequence[Operator]) -> Iterator[MechanicalMutant]:
     """What each operator makes of a line, where it makes anything of it."""
     for operator in operators:
         match = operator.pattern.search(line)
@@ -84,7 +88,7 @@ def changes_of(place: Path, number: int, line: str, function: str, operators: Se
             continue
         after = line[: match.start()] + operator.change(match) + line[match.end() :]
         if after != line:
-            yield MechanicalMutant(place, number, operator.name, line, after, function)
+            yield MechanicalMutant(place, number, operator.name, line, after, function, nth)
 
 
 def sample(source: Path, count: int, seed: int) -> list[MechanicalMutant]:

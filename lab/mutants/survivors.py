@@ -31,10 +31,11 @@ class Classified:
     after: str
     kind: str
     reason: str
+    nth: int = 1  # of the equal lines of its function
 
     def covers(self, mutant: MechanicalMutant) -> bool:
-        return (self.file, self.function, self.before, self.after) == (
-            str(mutant.place), mutant.function, mutant.before.strip(), mutant.after.strip())
+        return (self.file, self.function, self.before, self.after, self.nth) == (
+            str(mutant.place), mutant.function, mutant.before.strip(), mutant.after.strip(), mutant.nth)
 
 
 def classified(path: Path) -> list[Classified]:

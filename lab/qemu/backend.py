@@ -28,7 +28,7 @@ from .limit import Limit
 from .machine import Shape
 from .processor import Shares
 from .remote_peer import PEER_FOLDER, RemotePeer, collect_peer, find_program, peer_argv
-from .template import build_booted, changed
+from .template import changed
 
 DOM0 = 0
 GUEST_PROGRAMS = ("displif-cts-runner", "displif-cts-relay")
@@ -66,18 +66,10 @@ class BackendBed(Bed):
         ready = file_hash(Path(display.__file__)) if self._shape.display else None
         key = content_key([booted_key, described, driver_domain.description() if driver else None, ready])
 
-        def boot(target: Path) -> None:
-            build_booted(self._ingredients, target, self._progress, self.timings)
+        def furnish(booted: Path, target: Path) -> None:
+            build_furnished(booted, self._ingredients, guest, driver, target)
 
-        def furnish(target: Path) -> None:
-            with self._phase("furnish the guest"):
-                build_furnished(self._obtain("templates", booted_key, boot), self._ingredients, guest, driver, target)
-
-        held = self._cache.hold("templates", key)
-        if held:
-            self._held.append(held)
-            return self._cache.entry("templates", key)
-        return self._obtain("templates", key, furnish)
+        return self._derived(key, booted_key, "furnish the guest", furnish)
 
     def close(self) -> None:
         self._scratch.close()

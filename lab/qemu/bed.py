@@ -107,17 +107,24 @@ class Bed:
         self.timings["prepare"] = time.monotonic() - start
 
     def _obtain_template(self, booted_key: str, driver_key: str) -> Path:
-        held = self._cache.hold("templates", driver_key)
+        def load(booted: Path, target: Path) -> None:
+            build_with_driver(booted, self._driver, self._ingredients.guest_modules.release, self._shape, target)
+
+        return self._derived(driver_key, booted_key, "load the driver", load)
+
+    def _derived(self, key: str, booted_key: str, what: str, change: Callable[[Path, Path], None]) -> Path:
+        """The template `key`, which `change(booted, target)` makes of the booted one."""
+        held = self._cache.hold("templates", key)
         if held:
             self._held.append(held)
-            return self._cache.entry("templates", driver_key)
-
-        def load(target: Path) -> None:
-            with self._phase("load the driver"):
-                build_with_driver(booted, self._driver, self._ingredients.guest_modules.release, self._shape, target)
-
+            return self._cache.entry("templates", key)
         booted = self._booted(booted_key)
-        return self._obtain("templates", driver_key, load)
+
+        def make(target: Path) -> None:
+            with self._phase(what):
+                change(booted, target)
+
+        return self._obtain("templates", key, make)
 
     def _booted(self, key: str) -> Path:
         def boot(target: Path) -> None:

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.environment import linked
-
 from .agent import AgentChannel
 from .bed import Bed
 from .cache import content_key, file_hash
 from .errors import AgentTimeout, BedError
-from .images import Ingredients
-from .template import build_booted, changed
+from .machine import Shape
+from .remote_peer import libraries_of
+from .template import changed
 
 FOLDER = "/peer"  # in the guest
 EXERCISER = "/bin/displif-cts-exerciser"  # there: what its init starts, and starts again when it ends
@@ -41,19 +40,10 @@ class GuestProgramBed(Bed):
         described = {name: file_hash(path) for name, path in content.items()}
         key = content_key([booted_key, described, self._arguments, file_hash(Path(__file__))])
 
-        def boot(target: Path) -> None:
-            build_booted(self._ingredients, target, self._progress, self.timings)
+        def start(booted: Path, target: Path) -> None:
+            build_started(booted, self._shape, content, start_script(self._program, self._arguments), target)
 
-        def furnish(target: Path) -> None:
-            booted = self._obtain("templates", booted_key, boot)
-            with self._phase("start the program in the guest"):
-                build_started(booted, self._ingredients, content, start_script(self._program, self._arguments), target)
-
-        held = self._cache.hold("templates", key)
-        if held:
-            self._held.append(held)
-            return self._cache.entry("templates", key)
-        return self._obtain("templates", key, furnish)
+        return self._derived(key, booted_key, "start the program in the guest", start)
 
     def facts(self) -> dict[str, Any]:
         return super().facts() | {"peer_command": shlex.join([self._program.name, *self._arguments])}
@@ -61,23 +51,20 @@ class GuestProgramBed(Bed):
 
 def content_of(program: Path) -> dict[str, Path]:
     """Path in the guest -> file here. Raises BedError where a library is missing."""
-    libraries, missing = linked(program)
-    if missing:
-        raise BedError(f"{program} misses {', '.join(missing)}", "set LD_LIBRARY_PATH to where they are")
-    return {f"{FOLDER}/{program.name}": program} | {f"{FOLDER}/lib/{path.name}": path for path in libraries}
+    return {f"{FOLDER}/{program.name}": program} | {f"{FOLDER}/lib/{path.name}": path for path in libraries_of(program)}
 
 
 def start_script(program: Path, arguments: Sequence[str]) -> bytes:
     """What the guest's init starts instead of the exerciser. By its own linker: the guest has no libraries."""
-    linkers = [path.name for path in linked(program)[0] if path.name.startswith("ld-linux")]
+    linkers = [path.name for path in libraries_of(program) if path.name.startswith("ld-linux")]
     own = [f"{FOLDER}/lib/{linkers[0]}", "--library-path", f"{FOLDER}/lib"] if linkers else []
     words = shlex.join([*own, f"{FOLDER}/{program.name}", *arguments])
     return f"#!/bin/busybox sh\nexec {words}\n".encode()
 
 
-def build_started(base: Path, parts: Ingredients, content: dict[str, Path], script: bytes, target: Path) -> None:
+def build_started(base: Path, shape: Shape, content: dict[str, Path], script: bytes, target: Path) -> None:
     """`base` with the program running in its guest, and connected to the agent."""
-    with changed(base, parts.shape, target) as (agent, facts):
+    with changed(base, shape, target) as (agent, facts):
         facts["modules"] = {}
         agent.require("guest.sh", command=f"mkdir -p {FOLDER}/lib")
         for name, path in content.items():

@@ -38,11 +38,17 @@ def find_program(command: PeerCommand, carried: Path) -> Path | None:
     return Path(found).resolve()
 
 
-def collect_peer(program: Path, target: Path) -> None:
-    """The program, the libraries that the dynamic linker would give it here, and that linker. Xen's are dom0's own."""
+def libraries_of(program: Path) -> list[Path]:
+    """What the dynamic linker would give it here, and that linker; none for a static one. Raises BedError where it misses one."""
     libraries, missing = linked(program)
     if missing:
         raise BedError(f"{program} misses {', '.join(missing)}", "set LD_LIBRARY_PATH to where they are")
+    return libraries
+
+
+def collect_peer(program: Path, target: Path) -> None:
+    """The program and its libraries. Xen's are dom0's own."""
+    libraries = libraries_of(program)
     (target / "lib").mkdir(parents=True)
     shutil.copy2(program, target / program.name)
     for path in libraries:
