@@ -984,6 +984,18 @@ TEST_F(Live, effects_can_be_left_out) {
   EXPECT_EQ(backend_->visible(0)->framebuffer.cookie, FbCookie{11});
 }
 
+TEST_F(Live, others_can_be_hidden_with_a_framebuffer) {
+  make();
+  connect();
+  show(1, 11);
+  for (const std::uint32_t times : {0U, 1U}) {
+    fault([times](BackendFaults& f) { f.others_hidden = times; });
+    EXPECT_EQ(frontend_->call(0, attach(1, 12)), 0);
+    EXPECT_EQ(frontend_->call(0, displif::FbDetach{FbCookie{12}}), 0);
+    EXPECT_EQ(backend_->visible(0).has_value(), times == 0);
+  }
+}
+
 TEST_F(Live, a_trusted_index_is_served) {
   make();
   connect();

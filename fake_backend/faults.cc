@@ -247,6 +247,9 @@ std::vector<FaultInfo> build() {
              "a reset succeeds and the picture stays", &Faults::reset_not_applied));
   add(simple(omission, "backend.omission.flip-not-applied", "pg-flip.framebuffer-shown",
              "PG_FLIP succeeds and the old picture stays", &Faults::flip_not_applied));
+  add(simple(deviation, "backend.deviation.others-hidden", "fb-detach.others-kept",
+             "the end of any framebuffer takes what is shown off the connector",
+             &Faults::others_hidden));
   add(simple(deviation, "backend.deviation.edid-size-beyond-buffer", "get-edid.size-within-buffer",
              "edid_sz exceeds the buffer", &Faults::edid_size_beyond_buffer));
   add(simple(omission, "backend.omission.edid-not-written", "get-edid.buffer-filled",

@@ -254,6 +254,9 @@ struct BackendFaults {
   Times reset_not_applied = 0;
   // omission, backend.omission.flip-not-applied, pg-flip.framebuffer-shown.
   Times flip_not_applied = 0;
+  // deviation, backend.deviation.others-hidden, fb-detach.others-kept.
+  // The end of any framebuffer takes what is shown off the connector.
+  Times others_hidden = 0;
   // deviation, backend.deviation.edid-size-beyond-buffer, get-edid.size-within-buffer.
   Times edid_size_beyond_buffer = 0;
   // omission, backend.omission.edid-not-written, get-edid.buffer-filled.

@@ -506,6 +506,9 @@ void FakeBackend::Service::apply(std::size_t connector, Effect effect) {
       strikes(&BackendFaults::config_on_first_connector, "config-on-first-connector"))
     connector = 0;
   update([&](Journal& j) { j.model.apply(connector, effect); });
+  if (std::holds_alternative<DetachFramebuffer>(effect) &&
+      strikes(&BackendFaults::others_hidden, "others-hidden"))
+    update([&](Journal& j) { j.model.apply(connector, Flip{}); });
 }
 
 // --- responses -----------------------------------------------------------------------------------
