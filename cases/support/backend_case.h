@@ -178,7 +178,7 @@ class BackendCase : public JudgingCase {
   // --- limits in time, each named by its purpose ------------------------------------------------
 
   // For a step on the bus.
-  Deadline soon() const { return xen::in(peer().removal + seconds(1)); }
+  Deadline soon() const { return xen::in(peer().prompt); }
   Deadline answer_limit() const { return xen::in(peer().response); }
   Deadline event_limit() const { return xen::in(peer().flip_event); }
   Deadline removal_limit() const { return xen::in(peer().removal); }

@@ -68,7 +68,7 @@ FakeBackend& FrontendCase::create_device(fake_backend::Options options) {
 FakeBackend& FrontendCase::connect(fake_backend::Options options) {
   FakeBackend& backend = create_device(std::move(options));
   backend.start();
-  const auto connected = backend.await_connected(xen::in(seconds(10)));
+  const auto connected = backend.await_connected(soon());
   if (!connected)
     require(check_awaited(req::bus_connected_after_backend, connected, "state Connected"));
   return backend;

@@ -118,7 +118,7 @@ class FrontendCase : public JudgingCase {
   // --- limits in time, each named by its purpose ------------------------------------------------
 
   // For what the peer does at once: a request after a call, a state after a state.
-  Deadline soon() const { return xen::in(seconds(10)); }
+  Deadline soon() const { return xen::in(peer().prompt); }
   // For what the peer does after it has waited for a response in vain.
   Deadline after_response_limit() const { return xen::in(peer().response + seconds(2)); }
   Deadline after_flip_limit() const { return xen::in(peer().flip_event + seconds(2)); }

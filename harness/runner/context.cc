@@ -42,6 +42,7 @@ Peer Peer::from_json(const Json& descriptor) {
     peer.connector_ids.push_back(id.get<std::string>());
   }
   const Json times = descriptor.value("times_ms", Json::object());
+  peer.prompt = time_of(times, "prompt", peer.prompt);
   peer.response = time_of(times, "response", peer.response);
   peer.flip_event = time_of(times, "flip_event", peer.flip_event);
   peer.removal = time_of(times, "removal", peer.removal);

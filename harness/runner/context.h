@@ -25,6 +25,8 @@ struct Peer {
   // Complaints of the peer's kernel that are known, each by a word of its text. They are judged by
   // a monitor of their own, so that they neither redden every case nor hide another complaint.
   std::vector<std::string> known_complaints;
+  // How long it may take for what it does at once: a state after a state, a request after a call.
+  std::chrono::milliseconds prompt{10'000};
   // The peer's own limits in time: how long it waits for a response, for a flip's event, and how
   // long it may take to let go of a device.
   std::chrono::milliseconds response{3000};
