@@ -122,6 +122,8 @@ bool EventMemory::take(PortWord& word) {
   return true;
 }
 
+void EventMemory::mask(PortWord& word) { word.state.fetch_or(kMasked); }
+
 bool EventMemory::unmask(PortWord& word) const {
   std::uint64_t state = word.state.load();
   for (;;) {

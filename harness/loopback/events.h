@@ -71,6 +71,8 @@ class EventMemory {
   // it: a wake-up that came later would make a descriptor readable that has no event, which Linux's
   // never is.
   static bool take(PortWord& word);
+  // From now on events stay pending; what is queued stays queued.
+  static void mask(PortWord& word);
   // Returns true when an event was pending and is queued now, so that its reader must be woken.
   bool unmask(PortWord& word) const;
 

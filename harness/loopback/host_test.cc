@@ -442,5 +442,46 @@ TEST_F(HostTest, readable_descriptor_has_an_event) {
   xenevtchn_close(guest);
 }
 
+// The same for a port that goes away while its peer notifies: what was queued before stays, and
+// nothing is queued after.
+TEST_F(HostTest, port_that_is_unbound_under_notifications_leaves_no_empty_wake_up) {
+  xen::EventChannels zero = channels(kZero);
+  xenevtchn_handle* const guest = [] {
+    const ThreadDomain in(kGuest);
+    return xenevtchn_open(nullptr, 0);
+  }();
+  ASSERT_NE(guest, nullptr);
+  ASSERT_EQ(fcntl(xenevtchn_fd(guest), F_SETFL, O_NONBLOCK), 0);
+  for (int round = 0; round < 500 && !HasFailure(); ++round) {
+    const int port = xenevtchn_bind_unbound_port(guest, raw(kZero));
+    ASSERT_GE(port, 0);
+    const xen::BoundPort sending = zero.bind_interdomain(kGuest, static_cast<xen::Port>(port));
+    std::atomic<bool> stop = false;
+    std::atomic<int> sent = 0;
+    std::thread sender([&] {
+      while (!stop) {
+        sending.notify();
+        ++sent;
+      }
+    });
+    const auto take_all = [&] {
+      pollfd item{xenevtchn_fd(guest), POLLIN, 0};
+      while (poll(&item, 1, 0) == 1) {
+        const int event = xenevtchn_pending(guest);
+        EXPECT_EQ(event, port) << "readable without an event in round " << round;
+        if (event < 0) return;
+        xenevtchn_unmask(guest, static_cast<evtchn_port_t>(event));
+      }
+    };
+    while (sent < 10 + round % 7) take_all();
+    EXPECT_EQ(xenevtchn_unbind(guest, static_cast<evtchn_port_t>(port)), 0);
+    take_all();
+    stop = true;
+    sender.join();
+    take_all();
+  }
+  xenevtchn_close(guest);
+}
+
 }  // namespace
 }  // namespace displif_cts::loopback

@@ -100,6 +100,9 @@ int xenevtchn_handle::unbind(std::uint32_t port) {
     errno = port >= EVTCHN_FIFO_NR_CHANNELS ? EINVAL : ENOTCONN;
     return -1;
   }
+  // Masked first, as unbind_from_irqhandler() does: what came between the last look and the host's
+  // unbinding would be forgotten, and its wake-up would not.
+  EventMemory::mask(word(port));
   while (EventMemory::take(word(port))) stale.push_back(port);
   ports.erase(found);
   return result(link->call(Call::unbind, {port}));
