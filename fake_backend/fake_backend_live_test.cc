@@ -875,7 +875,7 @@ TEST_F(Live, flip_event_faults) {
   expect(next++);
   with([](BackendFaults& f) { f.flip_event_other_connector = 1; });
   expect(0, 1);
-  with([](BackendFaults& f) { f.event_unknown_type = 1; });
+  with([](BackendFaults& f) { f.event_unknown_type = {1, 1}; });
   const auto unknown = frontend_->receive_event(0);
   ASSERT_TRUE(unknown.has_value());
   EXPECT_NE(unknown->type, XENDISPL_EVT_PG_FLIP);

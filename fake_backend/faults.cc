@@ -155,9 +155,10 @@ std::vector<FaultInfo> build() {
              &Faults::flip_event_other_connector));
   add(simple(deviation, "backend.deviation.flip-event-on-error", "flip.no-event-for-failed-flip",
              "a refused flip has an event", &Faults::flip_event_on_error));
-  add(simple(deviation, "backend.deviation.event-unknown-type", "event.type-defined",
-             "an event of an undefined type goes before each flip event",
-             &Faults::event_unknown_type));
+  add({"backend.deviation.event-unknown-type", deviation, "event.type-defined",
+       "an event of an undefined type goes before each flip event", [](Faults& f) {
+         f.event_unknown_type = {kAlways, 1};
+       }});
   add(simple(deviation, "backend.deviation.event-id-gap", "event.id-sequential",
              "event ids leave one out", &Faults::event_id_gap));
   add(simple(deviation, "backend.deviation.event-reserved-nonzero", "event.reserved-zero",

@@ -169,8 +169,9 @@ struct BackendFaults {
   // deviation, backend.deviation.flip-event-on-error, flip.no-event-for-failed-flip.
   Times flip_event_on_error = 0;
   // deviation, backend.deviation.event-unknown-type, event.type-defined.
-  // An event of an undefined type, with the next id, goes before the true one.
-  Times event_unknown_type = 0;
+  // `count` events of an undefined type, with the next ids, go before the true one, announced with
+  // it.
+  Burst event_unknown_type;
   // deviation, backend.deviation.event-id-gap, event.id-sequential. One id is left out.
   Times event_id_gap = 0;
   // deviation, backend.deviation.event-reserved-nonzero, event.reserved-zero.

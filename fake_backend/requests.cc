@@ -689,11 +689,13 @@ void FakeBackend::Service::put_flip_event(std::size_t connector, FbCookie cookie
     connector = (connector + 1) % links_.size();
   }
   Link& to = link(connector);
-  if (strikes(&BackendFaults::event_unknown_type, "event-unknown-type")) {
-    displif::Packet packet =
-        displif::encode_event(to.next_event_id++, displif::PgFlipEvent{cookie});
-    packet[offsetof(xendispl_evt, type)] = std::byte{0x7f};
-    put_event(connector, packet);
+  if (const auto strange = strikes_with(&BackendFaults::event_unknown_type, "event-unknown-type")) {
+    for (std::uint32_t i = 0; i < strange->count; ++i) {
+      displif::Packet packet =
+          displif::encode_event(to.next_event_id++, displif::PgFlipEvent{cookie});
+      packet[offsetof(xendispl_evt, type)] = std::byte{0x7f};
+      put_event(connector, packet);
+    }
   }
   if (strikes(&BackendFaults::event_id_gap, "event-id-gap")) ++to.next_event_id;
   if (strikes(&BackendFaults::flip_event_unknown_cookie, "flip-event-unknown-cookie")) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "fake_frontend/test_support/world.h"
+#include "harness/displif/event_page.h"
 
 namespace displif_cts::fake_frontend {
 namespace {
@@ -40,6 +41,15 @@ struct Setting {
 
 void refuse(BackendFaults& faults, std::uint8_t operation) {
   faults.error_status = {kAlways, BackOperations::only(operation), -22};
+}
+
+// Until the frontend has looked at an index that stands only until the backend publishes its own.
+std::string seen(World& world, const std::string& index, std::uint32_t value) {
+  const std::string record = fmt::format("\"name\":\"{}\",\"value\":{}", index, value);
+  const auto limit = xen::in(kSoon);
+  while (!world.frontend_records.logged(record) && xen::Clock::now() < limit)
+    std::this_thread::sleep_for(milliseconds(1));
+  return world.frontend_records.logged(record) ? "seen" : "not seen";
 }
 
 Setting setting_of(std::string_view id) {
@@ -102,7 +112,7 @@ Setting setting_of(std::string_view id) {
     s.attack = [](World& world) {
       world.backend->publish_rsp_prod(0, 5000);
       world.backend->notify_requests(0);
-      return std::string();
+      return seen(world, "rsp_prod", 5000);
     };
   }
   if (is("restart-missed")) {
@@ -141,7 +151,12 @@ Setting setting_of(std::string_view id) {
     s.attack = [](World& world) {
       world.backend->publish_evt_prod(0, 5000);
       world.backend->notify_events(0);
-      return std::string();
+      return seen(world, "in_prod", 5000);
+    };
+  }
+  if (is("full-page-left")) {
+    s.backend = [](BackendFaults& faults) {
+      faults.event_unknown_type = {1, displif::kEventSlots - 1};
     };
   }
   if (is("flip-event-ignored") || is("lost-event-final")) s.outlast = true;

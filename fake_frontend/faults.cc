@@ -300,6 +300,8 @@ void add_events(Builder& to) {
          "only each fifth event is confirmed", &Faults::events_confirmed_in_groups, Burst{0, 5});
   to.add(omission, "frontend.omission.event-slots-miscounted", "event-page.wraps",
          "event slots are counted modulo 64", &Faults::event_slots_miscounted);
+  to.add(omission, "frontend.omission.full-page-left", "event-page.taken-to-producer",
+         "the last event of a full page waits for the next notification", &Faults::full_page_left);
   to.add(omission, "frontend.omission.event-ids-wide", "event-page.ids-wrap",
          "event ids are expected to go on beyond 65,535", &Faults::event_ids_wide);
   to.add(omission, "frontend.omission.in-prod-trusted", "event-page.producer-beyond-ring",

@@ -352,6 +352,9 @@ struct FrontendFaults {
   // omission, frontend.omission.event-slots-miscounted, event-page.wraps.
   // The slot is taken as the index modulo 64.
   Times event_slots_miscounted = 0;
+  // omission, frontend.omission.full-page-left, event-page.taken-to-producer.
+  // Of a page full of events the last one stays until the next notification.
+  Times full_page_left = 0;
   // omission, frontend.omission.event-ids-wide, event-page.ids-wrap.
   // Events are counted in more than 16 bits, and one whose id is not its number is dropped.
   Times event_ids_wide = 0;

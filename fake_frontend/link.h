@@ -79,6 +79,7 @@ struct Link {
   // Since when something has lain in ring or page unannounced.
   std::optional<xen::Clock::time_point> responses_since;
   std::optional<xen::Clock::time_point> events_since;
+  bool event_left = false;  // a fault leaves what is in the page until the next notification
 
   // Which framebuffer the connector shows; none: off.
   std::optional<displif::FbCookie> shown;

@@ -470,9 +470,15 @@ void FakeFrontend::Service::take_response(std::size_t connector, const displif::
 void FakeFrontend::Service::take_events(std::size_t connector, bool notified) {
   Link& from = links_[connector];
   from.events_since.reset();
+  from.event_left = false;
   if (!from.event_page || stuck_) return;
   unsigned taken_now = 0;
   for (std::uint32_t n = 0; n < displif::kEventSlots; ++n) {
+    if (n + 1 == displif::kEventSlots &&
+        strikes(&FrontendFaults::full_page_left, "full-page-left")) {
+      from.event_left = true;
+      break;
+    }
     displif::Taken taken = from.events.take();
     if (from.in_prod_seen != taken.prod) {
       from.in_prod_seen = taken.prod;
@@ -627,7 +633,7 @@ void FakeFrontend::Service::overdue(std::size_t connector) {
     }
     take_responses(connector, from.threshold_stale);
   }
-  const bool events = from.event_page && !stuck_ &&
+  const bool events = from.event_page && !stuck_ && !from.event_left &&
                       from.events.shared().in_prod() != from.events.in_cons_pvt() &&
                       from.events.shared().in_prod() != from.in_prod_refused;
   if (due(events, from.events_since)) {

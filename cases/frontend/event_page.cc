@@ -1,4 +1,6 @@
 // displif.h, "Back to front events delivery": the event page, kept and broken.
+#include "harness/displif/event_page.h"
+
 #include <fmt/format.h>
 
 #include "cases/support/frontend_case.h"
@@ -100,7 +102,8 @@ FRONTEND_CASE(UnknownType, {.id = "frontend.event-page.unknown-type",
   FakeBackend& backend = connect();
   guest.open();
   const Picture picture = show_picture(guest.connectors().at(0), "picture");
-  backend.set_faults([](BackendFaults& faults) { faults.event_unknown_type = 3; });
+  backend.set_faults(
+      [](BackendFaults& faults) { faults.event_unknown_type = {.times = 3, .count = 1}; });
   for (int flip = 0; flip < 4; ++flip) {
     guest.page_flip(picture.connector, picture.fb);
     const FlipEvent event = guest.wait_event(peer().flip_event / 2);
@@ -108,6 +111,34 @@ FRONTEND_CASE(UnknownType, {.id = "frontend.event-page.unknown-type",
                         {"the flip completes by its event"},
                         event.arrived ? "it does" : "no event"));
   }
+}
+
+FRONTEND_CASE(Full, {.id = "frontend.event-page.full",
+                     .title = "A page full of events that one notification announces is taken "
+                              "whole: the flip event in its last slot completes the flip.",
+                     .requirements = of(req::event_page_unknown_type_ignored,
+                                        req::event_page_taken_to_producer),
+                     .timeout = seconds(60)}) {
+  FakeBackend& backend = connect();
+  guest.open();
+  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const auto flip_behind = [&](const Requirement& requirement, std::uint32_t others) {
+    backend.set_faults(
+        [&](BackendFaults& faults) { faults.event_unknown_type = {.times = 1, .count = others}; });
+    const Result flip = guest.page_flip(picture.connector, picture.fb);
+    const bool completed = flip.ok && guest.wait_event(before_flip_limit()).arrived;
+    return check_timed(
+        requirement, completed,
+        {fmt::format("a flip whose event stands behind {} of an undefined type completes", others)},
+        completed ? "it does"
+        : flip.ok ? "no event"
+                  : flip.text());
+  };
+  // Whoever stops at the first strange event is judged for that alone.
+  require(flip_behind(req::event_page_unknown_type_ignored, 1));
+  // Before and after the end of the page.
+  for (int turn = 0; turn < 2; ++turn)
+    require(flip_behind(req::event_page_taken_to_producer, displif::kEventSlots - 1));
 }
 
 FRONTEND_CASE(IdGap, {.id = "frontend.event-page.id-gap",
