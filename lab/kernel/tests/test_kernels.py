@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from lab.errors import Stop
-from lab.kernel.kernels import FRAGMENTS, RECIPES, build_kernel, fragment_text, unmet
-from lab.qemu.binaries import ModuleTree
+from lab.kernel import build_driver, stock_driver_source
+from lab.kernel.kernels import FRAGMENTS, RECIPES, Edit, KernelBuildError, apply_edit, build_kernel, fragment_text, unmet
+from lab.qemu.binaries import ModuleTree, module_info
 from lab.qemu.images import GUEST_MODULES
 
 ALL = [(name, arch) for name, recipe in RECIPES.items() for arch in recipe.fragments]
@@ -42,6 +43,18 @@ def test_what_the_kernels_rules_took_away_is_named() -> None:
     assert unmet("CONFIG_A=n\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D=y\n", config) == ["CONFIG_A=n", "CONFIG_B=y", "CONFIG_C=m", "CONFIG_D=y"]
 
 
+def test_an_edit_is_made_once_or_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.c"
+    edit = Edit("a.c", "one;\n", "two;\n", "docs/findings/page.md")
+    file.write_text("zero;\none;\nthree;\n")
+    apply_edit(edit, tmp_path)
+    assert file.read_text() == "zero;\none;\ntwo;\nthree;\n"
+    for text in ("zero;\n", "one;\none;\n"):
+        file.write_text(text)
+        with pytest.raises(KernelBuildError, match="a.c has changed"):
+            apply_edit(edit, tmp_path)
+
+
 def test_a_kernel_for_another_architecture_is_refused() -> None:
     with pytest.raises(Stop, match="the kernel debug-guest is for amd64, not for arm64"):
         build_kernel("debug-guest", "arm64")
@@ -57,3 +70,5 @@ def test_the_kernel_is_what_its_fragments_say(name: str, arch: str) -> None:
     assert tree.release.endswith(f"-displif-{name}")
     assert build_kernel(name, arch).folder == kernel.folder, "a second time it comes out of the cache"
     assert not [link for link in Path(kernel.modules).iterdir() if link.is_symlink()]
+    driver = build_driver(stock_driver_source(arch=arch), modules_dir=kernel.modules, arch=arch)
+    assert [module_info(module.read_bytes(), module.name).vermagic.split()[0] for module in driver] == [tree.release] * 2

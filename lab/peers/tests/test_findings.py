@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import peers
+from lab.kernel.kernels import RECIPES
 
 ROOT = Path(__file__).resolve().parents[3]
 FINDINGS = ROOT / "docs" / "findings"
@@ -15,13 +16,14 @@ PAGES = sorted(path for path in FINDINGS.glob("*.md") if path.name != "README.md
 
 
 def references() -> list[tuple[str, str]]:
-    """(who refers, where to), for expectations and known complaints."""
+    """(who refers, where to), for expectations, known complaints and edits of a kernel's source."""
     found: list[tuple[str, str]] = []
     for path in sorted(peers.HERE.glob("*.expectations.yaml")):
         found += [(f"{path.name}: {entry['case']}", entry["reference"]) for entry in peers.load_expectations(path)]
     for path in peers.descriptors():
         found += [(f"{path.name}: {entry['text']}", entry["reference"])
                   for entry in peers.load_descriptor(path).get("known_complaints", ())]
+    found += [(f"{name}: {edit.file}", edit.reference) for name, recipe in RECIPES.items() for edit in recipe.edits]
     return found
 
 
@@ -41,7 +43,7 @@ def test_every_page_says_what_a_maintainer_needs(page: Path) -> None:
         return
     for part in ("**The header** says:", "**The driver** (", "**Who is right:**", "**Effect:**", "**Smallest reproducer:**"):
         assert part in text, part
-    assert re.search(r"`(xen[a-z_-]+\.c|[A-Za-z/]+\.[ch]pp)`", text), "no file of the driver is named"
+    assert re.search(r"`(xen[a-z_-]+\.c|drivers/xen/[a-z-]+\.c|[A-Za-z/]+\.[ch]pp)`", text), "no file of the driver is named"
     assert re.search(r"`[A-Za-z_]+\(\)`", text), "no function of the driver is named"
 
 
