@@ -75,6 +75,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", metavar="NAME|FILE", help=f"peer descriptor (default: {DEFAULT_PEER}, or {DEFAULT_BACKEND})")
     parser.add_argument("--peer-command", metavar="CMD", help="the backend under test, for the shell; it is domain 0's")
     _add_execution_options(parser)
+    parser.add_argument("--leaks", action="store_true", help="scan the guest's kernel for lost memory behind each case; it needs kmemleak "
+                        "(`kernel debug-guest`), and seven seconds more for each case")
     parser.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the cases")
     parser.add_argument("--format", choices=FORMATS, default="human", help="what to print on stdout")
     parser.add_argument("--list", action="store_true", help="print what would run, and stop")
@@ -123,7 +125,7 @@ def add_lab_options(parser: argparse.ArgumentParser) -> None:
 
 def certify_options(arguments: argparse.Namespace) -> RunOptions:
     """The whole suite: a selection would leave cases of the list out."""
-    return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None, driver_domain=False))
+    return run_options(argparse.Namespace(**vars(arguments), case=[], exclude=[], shard=None, driver_domain=False, leaks=False))
 
 
 def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
@@ -196,10 +198,13 @@ def run_options(arguments: argparse.Namespace) -> RunOptions:
     jobs = _jobs(arguments.jobs, role, bed)
     if arguments.peer_command is not None and bed == "qemu" and role == "frontend":
         raise Stop(USAGE, "--peer-command is for --role backend, and for the loopback bed")
+    if arguments.leaks and (role, bed) != ("frontend", "qemu"):
+        raise Stop(USAGE, "--leaks is for the frontend's role on the qemu bed: a guest's kernel is scanned")
     peer = _peer_of(role, bed, arguments.peer, arguments.peer_command)
     return RunOptions(
         role=role, bed=bed, peer=peer, peer_command=arguments.peer_command, selection=_selection(arguments),
         jobs=jobs, repeat=arguments.repeat, again=arguments.again, fresh=arguments.fresh, seed=arguments.seed,
         expectations=arguments.expectations, out=arguments.out, modules=tuple(arguments.module), driver_source=arguments.driver_source,
         kernel=arguments.kernel, modules_dir=arguments.modules, xen=arguments.xen, xen_tools=arguments.xen_tools,
-        driver_domain=arguments.driver_domain, paranoid=arguments.paranoid, processors=arguments.processors, arch=arguments.arch)
+        driver_domain=arguments.driver_domain, paranoid=arguments.paranoid, processors=arguments.processors, arch=arguments.arch,
+        leaks=arguments.leaks)

@@ -67,6 +67,7 @@ class RunOptions:
     paranoid: bool = False  # the guest's kernel with poisoned slabs and red zones
     processors: int = 1  # of a machine, for all its domains
     arch: str = "amd64"  # of the qemu bed's machine
+    leaks: bool = False  # the guest's kernel is scanned for lost memory behind each case
     argv: tuple[str, ...] = ()
 
     def repro(self) -> list[str]:
@@ -82,6 +83,7 @@ class RunOptions:
         words += ["--fresh"] if self.fresh else []
         words += ["--driver-domain"] if self.driver_domain else []
         words += ["--paranoid"] if self.paranoid else []
+        words += ["--leaks"] if self.leaks else []
         words += ["--processors", str(self.processors)] if self.processors != 1 else []
         for module in self.modules:
             words += ["--module", str(module)]
@@ -339,7 +341,7 @@ def execute(prepared: Prepared, bed: BedLike, facts: dict[str, Any], folder: Pat
         write_head(recording, prepared, facts)
         disk = bed.make_disk(prepared.programs.carried)
         peer = prepared.peer.descriptor | {"version": prepared.peer.version(facts)}
-        settings = Settings(options.role, options.bed, peer, options.seed, facts=facts)
+        settings = Settings(options.role, options.bed, peer, options.seed, options.leaks, facts=facts)
         version = prepared.peer.version(facts)
         surprises = Surprises([entry for entry in prepared.expectations if entry.applies(options.bed, version)], on_verdict)
         scheduler = Scheduler(bed, disk, recording, settings, surprises)

@@ -57,6 +57,7 @@ class Settings:
     bed: str
     peer: dict[str, Any]
     seed: int
+    leaks: bool = False  # the guest's kernel is scanned for lost memory behind each case
     grace: float = GRACE_SECONDS
     facts: dict[str, Any] = field(default_factory=dict)  # the bed's: who runs in each machine is compared with them
 
@@ -309,4 +310,5 @@ class Scheduler:
         return [str(machine.runner), "run", "--role", settings.role, "--bed", settings.bed,
                 "--agent", str(machine.agent_socket), "--domain", str(domain), *selection,
                 "--peer", str(machine.peer_file), "--format", "jsonl",
-                "--seed", str(settings.seed), "--attempt", str(batch[0].attempt), "--part", "--while-clean"]
+                "--seed", str(settings.seed), "--attempt", str(batch[0].attempt), "--part", "--while-clean",
+                *(["--leaks"] if settings.leaks else [])]

@@ -128,7 +128,7 @@ class Fold:
     def judge_monitor(self) -> Judgement:
         """A monitor's checks come from all cases; none means that there was nothing to judge."""
         if self.checks == 0:
-            return Judgement("skip", "nothing of this kind was seen in the run")
+            return Judgement("skip", self.skip or "nothing of this kind was seen in the run")
         if self.first_failure:
             return Judgement("fail", self.first_failure)
         if self.first_warning:

@@ -84,7 +84,7 @@ def judge(run: Run) -> Judged:
     for (case_id, _), case in run.cases.items():
         if case_id in planned:
             continue
-        if case.stored is None and case.fold.checks:  # a monitor that was not asked for
+        if case.stored is None and (case.fold.checks or case.fold.skip and not case.begun):  # a monitor that was not asked for
             judged.unplanned[case_id] += len(case.failed)
         else:
             run.damage.add(f"{case_id} was recorded, and is not in the plan")

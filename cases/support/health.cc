@@ -10,6 +10,7 @@
 #include "cases/requirements.gen.h"
 #include "cases/support/guest_log.h"
 #include "cases/support/kernel_log.h"
+#include "cases/support/leaks.h"
 #include "cases/support/own_log.h"
 #include "harness/agent/client.h"
 
@@ -48,7 +49,11 @@ std::uint64_t count_of(const Json& answer, const char* key) {
 class AgentHealth : public runner::HealthProbe {
  public:
   explicit AgentHealth(const runner::RunContext& run)
-      : agent_(run.agent_socket), guest_log_(agent_), own_log_(agent_), run_(run) {}
+      : agent_(run.agent_socket),
+        guest_log_(agent_),
+        own_log_(agent_),
+        leaks_(agent_, run.peer.known_complaints),
+        run_(run) {}
 
   void baseline() override {
     guest_log_.skip();
@@ -59,6 +64,7 @@ class AgentHealth : public runner::HealthProbe {
     agent_.try_call("guest.clear-warn-once", {}, kPing);
     agent_.call("heartbeat-reset");
     agent_.call("guest.heartbeat-reset", {}, kPing);
+    leaks_.begin();
   }
 
   bool judge(trace::Recorder& recorder, bool lost) override {
@@ -82,6 +88,7 @@ class AgentHealth : public runner::HealthProbe {
     const bool ports =
         judge_released(recorder, req::health_event_channels_released, "ports", ports_, limit);
     record_state(recorder, "ok", "", *peer_gap_ms);
+    if (run_.leaks) judge_leaks(recorder);
     return finding.lines.empty() && in_time && grants && ports;
   }
 
@@ -120,7 +127,8 @@ class AgentHealth : public runner::HealthProbe {
     if (!text.empty())
       recorder.message(trace::Kind::log, trace::Direction::none,
                        Json{{"source", "guest kernel"}, {"text", text}});
-    const SiftedLog sifted = sift_known(text, run_.peer.known_complaints);
+    const SiftedLog sifted =
+        sift_known(run_.leaks ? without_leak_counts(text) : text, run_.peer.known_complaints);
     recorder.check_for(kKnownMonitor, req::health_kernel_log_clean, sifted.known.empty(),
                        {kCleanLog}, listed(sifted.known));
     read_own_log(recorder);
@@ -181,6 +189,13 @@ class AgentHealth : public runner::HealthProbe {
                           true);
   }
 
+  void judge_leaks(trace::Recorder& recorder) {
+    const std::vector<std::string> known = leaks_.judge(recorder);
+    if (!known.empty())
+      recorder.check_for(kKnownMonitor, req::health_kernel_log_clean, false, {kCleanLog},
+                         listed(known));
+  }
+
   void record_state(trace::Recorder& recorder, const std::string& state, const std::string& reason,
                     std::uint64_t peer_gap_ms) {
     recorder.record("health", Json{{"state", state},
@@ -193,6 +208,7 @@ class AgentHealth : public runner::HealthProbe {
   agent::Client agent_;
   GuestLog guest_log_;
   OwnLog own_log_;
+  LeakScan leaks_;
   const runner::RunContext& run_;
   const std::string mark_ = std::to_string(run_.first_device);  // each case has devices of its own
   std::uint64_t grants_ = 0;

@@ -47,6 +47,7 @@ struct RunContext {
   // The id of the case's first device. Each case of a run has ids of its own, so that it never
   // meets what is left of another's device.
   std::uint16_t first_device = 0;
+  bool leaks = false;  // the peer's kernel is scanned for lost memory behind each case
 };
 
 // Valid in a case process only.

@@ -131,7 +131,8 @@ Judgement Fold::judge() const {
 }
 
 Judgement Fold::judge_monitor() const {
-  if (checks_ == 0) return {Verdict::skip, "nothing of this kind was seen in the run"};
+  if (checks_ == 0)
+    return {Verdict::skip, skip_.value_or("nothing of this kind was seen in the run")};
   if (!first_failure_.empty()) return {Verdict::fail, first_failure_};
   if (!first_warning_.empty()) return {Verdict::warn, first_warning_};
   return {Verdict::pass, {}};

@@ -47,6 +47,7 @@ struct Options {
   bool full = false;
   bool resume = false;
   std::uint16_t first_device = 0;
+  bool leaks = false;
   // The runner in another domain, and the backend beside this one (elsewhere.h).
   std::vector<std::string> there;
   std::optional<std::string> backend;
@@ -113,6 +114,7 @@ class Run {
     context_.peer = read_peer(options.peer);
     context_.seed = options.seed;
     context_.first_device = options.first_device;
+    context_.leaks = options.leaks;
     if (!options.there.empty()) elsewhere_.emplace(options.there, options.backend, options.ready);
     if (!options.out.empty()) open_stream(options.out + "/stream.jsonl");
   }
@@ -248,7 +250,8 @@ class Run {
   }
 
   void watch(const Json& record) {
-    if (record.value("t", "") == "check" && record.contains("during"))
+    const std::string type = record.value("t", "");
+    if ((type == "check" || type == "skip") && record.contains("during"))
       monitors_[record["case"].get<std::string>()].add(record);
   }
 
@@ -404,6 +407,9 @@ int program(int argc, char** argv, const std::vector<const Requirement*>& requir
   run_command->add_flag("--resume", options.resume,
                         "go on with the run in --out, if there is one: the case that was running "
                         "is judged, those that have their verdict do not run again");
+  run_command->add_flag("--leaks", options.leaks,
+                        "scan the guest's kernel for lost memory behind each case "
+                        "(kmemleak; seven seconds more for each)");
   run_command->add_option("--first-device", options.first_device, "the first case's device id");
   run_command->add_option("--backend", options.backend,
                           "with a command after --: starts the backend, anew for each case");

@@ -118,6 +118,10 @@ bool Recorder::check_for(std::string_view case_id, const Requirement& requiremen
   return ok;
 }
 
+void Recorder::skip_for(std::string_view case_id, std::string reason) {
+  record("skip", Json{{"case", case_id}, {"during", case_id_}, {"reason", std::move(reason)}});
+}
+
 void Recorder::artifact(std::string_view artifact_name, std::string_view media,
                         std::span<const std::byte> data) {
   const std::lock_guard lock(mutex_);

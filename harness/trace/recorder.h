@@ -75,6 +75,9 @@ class Recorder {
   bool check_for(std::string_view case_id, const Requirement& requirement, bool ok,
                  std::vector<std::string> expected, std::string seen, bool timed = false);
 
+  // Why a monitor can judge nothing of the running case.
+  void skip_for(std::string_view case_id, std::string reason);
+
   // A file of evidence: `data` is carried in the record as base64, the stream's writer puts it into
   // a file. `name` in [a-z0-9.-], e.g. "screen.png".
   void artifact(std::string_view artifact_name, std::string_view media,

@@ -18,6 +18,7 @@
 #include <optional>
 #include <thread>
 
+#include "lab/guest/fail_nth.h"
 #include "lab/guest/objects.h"
 #include "lab/guest/pattern.h"
 
@@ -41,7 +42,7 @@ std::uint64_t user_pointer(T* pointer) {
 // Throws VerbError with the call's errno. Not repeated after EINTR or EAGAIN as libdrm does: no
 // signal comes here, so that these too are the driver's own answer, perhaps its backend's.
 void drm_ioctl(const Card& card, unsigned long request, void* argument, const char* what) {
-  if (ioctl(card.fd.get(), request, argument) != 0) throw VerbError(errno, what);
+  if (injected_ioctl(card.fd.get(), request, argument) != 0) throw VerbError(errno, what);
 }
 
 // --- memory that may not be there -------------------------------------------------------------

@@ -115,6 +115,8 @@ const std::vector<Row>& table() {
       {"await-no-device path=device%2Fvdispl%2F999", {}},
       {"await-no-device path=vdispl-0", {"EINVAL"}},
       {"clear-warn-once x=1", {"EINVAL"}},
+      {"leaks settle_ms=x", {"EINVAL", "ENOENT", "EACCES", "EPERM"}},
+      {"objects fail-nth=x", {"EINVAL"}},
       {"taint", {}},
       {"sysrq key=xyz", {"EINVAL"}},
       {"panic now=1", {"EINVAL"}},

@@ -8,6 +8,8 @@
 #include <thread>
 #include <variant>
 
+#include "lab/guest/fail_nth.h"
+
 namespace displif_cts::exerciser {
 namespace {
 
@@ -59,6 +61,23 @@ void Server::put_answer(const Json& answer, unsigned generation) {
   wake();
 }
 
+namespace {
+
+// The answer's fields, or those of the error, say whether an allocation failed.
+Json run_verb(const Verb& verb, const Request& request, const FailNth& failing) {
+  try {
+    Json fields = verb.run(request);
+    if (fields.is_null()) fields = Json::object();
+    failing.report(fields);
+    return fields;
+  } catch (VerbError& error) {
+    failing.report(error.fields);
+    throw;
+  }
+}
+
+}  // namespace
+
 Json Server::perform(const Request& request) const {
   const std::uint64_t began = agent::monotonic_ns();
   const auto took = [&](Json fields) {
@@ -69,10 +88,11 @@ Json Server::perform(const Request& request) const {
   const Verb* verb = table_.find(request.verb);
   if (verb == nullptr) return agent::answer_unsupported(request.seq, request.verb);
   try {
-    agent::check_arguments(
-        verb->spec, request.args,
-        {"lane", "timeout_ms", "async", "job", request.args.has("async") ? "name" : "async"});
-    Json fields = verb->run(request);
+    agent::check_arguments(verb->spec, request.args,
+                           {"lane", "timeout_ms", "async", "job", "fail-nth",
+                            request.args.has("async") ? "name" : "async"});
+    const FailNth failing(request.args);
+    Json fields = run_verb(*verb, request, failing);
     if (verb->kind == Verb::Kind::relays_answer) {
       fields["seq"] = request.seq;
       return fields;

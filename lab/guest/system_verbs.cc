@@ -19,6 +19,7 @@
 #include "harness/agent/heartbeat.h"
 #include "harness/agent/kernel_log.h"
 #include "harness/agent/unique_fd.h"
+#include "lab/guest/leaks.h"
 
 #ifndef MODULE_INIT_COMPRESSED_FILE  // Linux 5.17
 #define MODULE_INIT_COMPRESSED_FILE 4
@@ -229,6 +230,7 @@ void add_system_verbs(VerbTable& table) {
   table.add({"await-no-device", {"path"}, {"timeout_ms"}},
             [](const Request& r) { return await_no_device(r.args); });
   table.add({"clear-warn-once", {}, {}}, [](const Request&) { return clear_warn_once(); });
+  table.add({"leaks", {}, {"settle_ms"}}, [](const Request& r) { return find_leaks(r.args); });
   table.add({"taint", {}, {}}, [](const Request&) { return taint(); });
   table.add({"sysrq", {"key"}, {}}, [](const Request& r) { return sysrq(r.args.text("key")); });
   table.add({"panic", {}, {}}, [](const Request&) { return sysrq("c"); });
