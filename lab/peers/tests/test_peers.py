@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
     ({"kind": "attach", "command": ["x"]}, "should not be valid"),
     ({"version": 6.1}, "version: 6.1 is not of type 'string'"),
     ({"times_ms": {"response": 0, "flip_event": 1, "removal": 1}}, "times_ms.response: 0 is less than"),
+    ({"times_ms": {"prompt": "soon", "response": 1, "flip_event": 1, "removal": 1}}, "times_ms.prompt: 'soon' is not of type 'integer'"),
     ({"limits": {"connectors": 0}}, "limits.connectors: 0 is less than"),
     ({"capabilities": ["Page Flip"]}, "capabilities.0: 'Page Flip' does not match"),
     ({"colour": "red"}, "'colour' was unexpected"),
