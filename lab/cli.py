@@ -105,8 +105,8 @@ def make_parser() -> argparse.ArgumentParser:
     package.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="where to write (default: here)")
     add_lab_options(commands.add_parser("lab", help="LAVA jobs: make one, check it, run it by LAVA's own code"))
     kernel = commands.add_parser("kernel", help="build a small kernel out of Debian's source, and say how to run the suite on it")
-    kernel.add_argument("name", choices=("debug-guest",), help="lab/kernel/README.md says what each is")
-    kernel.add_argument("--arch", choices=("amd64",), default="amd64", help="what for (default: %(default)s)")
+    kernel.add_argument("name", choices=("debug-guest", "kasan-guest"), help="lab/kernel/README.md says what each is")
+    kernel.add_argument("--arch", choices=("amd64", "arm64"), default="amd64", help="what for (default: %(default)s)")
     kernel.add_argument("--out", type=Path, metavar="DIR", help="a copy that the cache does not forget")
     commands.add_parser("doctor", help="look at this machine and say what is missing")
     return parser

@@ -61,6 +61,7 @@ class Recipe:
 RECIPES = {
     "debug-guest": Recipe("a guest's kernel that notices a driver's mistakes", {"amd64": ("domain", "ARCH", "guest", "debug")},
                           (UNJUDGED_GNTDEV,)),
+    "kasan-guest": Recipe("a guest's kernel that checks each access to memory", {"arm64": ("domain", "ARCH", "guest", "kasan")}),
 }
 
 

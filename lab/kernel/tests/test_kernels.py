@@ -37,6 +37,12 @@ def test_the_debug_kernel_has_what_it_is_for() -> None:
         assert f"\nCONFIG_{option}=y\n" in text
 
 
+def test_kasan_is_not_for_pv_guests() -> None:
+    text = fragment_text(RECIPES["kasan-guest"], "arm64", "kasan-guest")
+    assert "\nCONFIG_KASAN=y\n" in text and "CONFIG_XEN_PV=y" not in text
+    assert set(RECIPES["kasan-guest"].fragments) == {"arm64"}
+
+
 def test_what_the_kernels_rules_took_away_is_named() -> None:
     config = 'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_D=m\nCONFIG_N="-x"\n'
     assert unmet('CONFIG_A=y\nCONFIG_N="-x"\nCONFIG_E=n\n# CONFIG_F=y\n', config) == []
