@@ -82,6 +82,17 @@ BACKEND_CASE(UnknownFb,
                   hex_text(raw(cookie)));
 }
 
+BACKEND_CASE(ZeroFb,
+             {.id = "backend.set-config.zero-fb",
+              .title = "A configuration of cookie 0 that is not all zeros is no reset: it is "
+                       "refused.",
+              .requirements = of(req::set_config_unknown_fb_rejected)}) {
+  FakeFrontend& frontend = connect();
+  check_refused(req::set_config_unknown_fb_rejected,
+                frontend.send(0, config_of(frontend.connectors().at(0), FbCookie{0})),
+                "framebuffer 0 with the screen's measures");
+}
+
 struct Change {
   std::string name;
   std::function<void(SetConfig&, const Resolution&)> change;
