@@ -1,7 +1,10 @@
 """The other architecture: what its options exclude, its cross build, and (full) the suite in a machine of it."""
 from __future__ import annotations
 
+import gzip
+import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,11 +12,15 @@ import pytest
 
 from lab.build import ROOT, build_carried
 from lab.kernel import build_driver, stock_driver_source
+from lab.kernel.download import silent
+from lab.kernel.kernels import build_kernel
 from lab.kernel.source import DRIVER
 from lab.peers import HERE, load_expectations
 from lab.progress import Progress
 from lab.qemu.apt import machines_architecture
 from lab.qemu.binaries import module_info
+from lab.qemu.cache import Cache
+from lab.qemu.packages import PackageStore
 from lab.sysroot import wanted_packages
 from lab.suite import load_suite
 
@@ -26,7 +33,7 @@ def machine_of(file: Path) -> str:
 
 
 def command(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(["/usr/bin/python3", "-m", "lab.cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(["/usr/bin/python3", "-m", "lab.cli", *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("words, meaning", [
@@ -87,3 +94,37 @@ def test_the_suite_in_a_machine_of_arm64(tmp_path: Path) -> None:
     done = command("run", "--arch", "arm64", "--case", "frontend.bus.stays-initialising", "--case", "frontend.be-alloc.contents", "--out", str(tmp_path / "run"))
     assert done.returncode == 0 and "2 verdicts: 2 pass" in done.stdout, done.stdout + done.stderr
     assert "qemu bed, arm64 pvh guest" in done.stdout
+
+
+@pytest.mark.full
+@pytest.mark.bed
+def test_another_hypervisor_of_arm64_is_the_one_that_runs(tmp_path: Path) -> None:
+    store = PackageStore(Cache(), "arm64", silent)
+    wanted, packages = store.standard()
+    current = packages[wanted.hypervisor].version
+    told = store.ask(["apt-cache", "madison", wanted.hypervisor]).stdout
+    other = next((version for version in re.findall(r"\| *(\S+) *\|", told) if version != current), None)
+    if other is None:
+        pytest.skip("apt offers one hypervisor only")
+    names = [name for name, package in packages.items() if package.version == current]
+    for tree in store.unpack(store.find(names, other).values()).values():
+        shutil.copytree(tree, tmp_path / "tree", symlinks=True, dirs_exist_ok=True)
+    image = next((tmp_path / "tree" / "boot").glob("xen-4*-arm64"))
+    done = command("run", "--arch", "arm64", "--xen", str(image), "--xen-tools", str(tmp_path / "tree"), "--case",
+                   "frontend.bus.stays-initialising", "--out", str(tmp_path / "run"))
+    assert done.returncode == 0 and "qemu bed, arm64 pvh guest" in done.stdout, done.stdout + done.stderr
+    seen = next(record["xen"] for line in (tmp_path / "run" / "stream.jsonl").read_text().splitlines()
+                if (record := json.loads(line))["t"] == "instance")
+    plain = tmp_path / "xen"
+    plain.write_bytes(gzip.decompress(image.read_bytes()) if image.read_bytes().startswith(b"\x1f\x8b") else image.read_bytes())
+    assert seen and bytes.fromhex(seen) in plain.read_bytes(), "the build id is that image's"
+
+
+@pytest.mark.full
+@pytest.mark.bed
+def test_kasan_judges_the_driver(tmp_path: Path) -> None:
+    kernel = build_kernel("kasan-guest", "arm64")
+    done = command("run", "--arch", "arm64", "--kernel", str(kernel.image), "--modules", str(kernel.modules), "--again", "0",
+                   "--case", "frontend.dbuf-create.extreme-geometry.overflow-to-zero", "--out", str(tmp_path))
+    assert done.returncode == 0 and "1 verdicts: 1 crash (1 known deviations)" in done.stdout, done.stdout + done.stderr
+    assert "BUG: KASAN: null-ptr-deref in xen_front_pgdir_shbuf_get_dir_start" in (tmp_path / "stream.jsonl").read_text()
