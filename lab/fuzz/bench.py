@@ -46,7 +46,7 @@ def _row(built: Built, empty: Built, folder: Path, least: float) -> None:
     reference = _rate(empty, folder / "corpus", least)
     per_input = f"{statistics.median(actions):.0f}" if actions else "-"
     per_second = f"{rate * statistics.mean(actions):.0f}" if actions else "-"
-    print(f"{built.target.name:<16} {count:>6} {per_input:>8} {rate:>13.0f} {per_second:>11} {rate / reference:>20.4f}", flush=True)
+    print(f"{built.target.name:<16} {count:>6} {per_input:>8} {rate:>13.0f} {per_second:>11} {rate / reference:>20.3g}", flush=True)
 
 
 def _actions(target: Target) -> list[int]:

@@ -45,7 +45,7 @@ def finding_of(outcome: Outcome, known_complaints: Sequence[str], spinning: Sequ
 
 
 def of_kernel_log(log: str, known_complaints: Sequence[str]) -> Finding | None:
-    text = _STAMP.sub("", log)
+    text = _STAMP.sub("", log.replace("\r\n", "\n"))  # as a console ends lines
     text = _BLOCK.sub(lambda match: "" if any(word in match[0] for word in known_complaints) else match[0], text)
     lines = text.splitlines()
     found = [Finding(kind, _NUMBERS.sub("", line).strip(), tuple(_frames(lines[at:])))

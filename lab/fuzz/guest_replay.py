@@ -25,7 +25,7 @@ _ONLY_IN_MODEL = (
 )
 # What only AddressSanitizer, or the model's own books, can see: Debian's kernel has no KASAN and no kmemleak.
 _ONLY_SEEN_IN_MODEL = ("memory-left", "heap-use-after-free", "heap-buffer-overflow", "directory-freed-while-mapped", "double-free",
-                       "attempting", "undefined-behaviour", "reference-left", "device-left", "object-left")
+                       "attempting", "undefined-behaviour", "object-leaks", "handle-left", "drm-device-left")
 
 
 @dataclass(frozen=True)

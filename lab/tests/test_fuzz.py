@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -145,8 +146,9 @@ def test_names_of_processes_that_share_a_folder(tmp_path: Path) -> None:
     assert option == "-S" and re.fullmatch(r"[A-Za-z0-9_-]{2,32}", name) and name.endswith("-0")
 
 
-def fuzz(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([ROOT / "displif-cts", "fuzz", *map(str, words)], capture_output=True, text=True, check=False)
+def fuzz(*words: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([ROOT / "displif-cts", "fuzz", *map(str, words)], capture_output=True, text=True, check=False,
+                          env={**os.environ, **variables})
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +164,23 @@ def test_each_target_replays_its_corpus_and_runs(target: object, tmp_path: Path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "NO FINDINGS: " in done.stdout
     assert getattr(target, "corpus").is_dir() and " 0 inputs from" not in done.stdout
+
+
+def test_corpora_of_actions_are_text() -> None:
+    for target in TARGETS:
+        for path in target.corpus.iterdir() if target.typed and target.corpus.is_dir() else ():
+            assert path.read_bytes().startswith(b"displif-cts fuzz input 1\n"), path
+
+
+@pytest.mark.skipif(shutil.which("afl-fuzz") is None, reason="afl-fuzz is not installed (afl++)")
+@pytest.mark.parametrize("fault", ["", "backend.omission.accepts-duplicate-dbuf-cookie"], ids=("reference", "fault"))
+def test_aflpp_attacks_our_backend_in_its_process(fault: str, tmp_path: Path) -> None:
+    """In AFL++'s persistent mode, with the reference model as oracle; the corpus is empty, so that what is found AFL++ has made."""
+    done = fuzz("backend", "--engine", "aflpp", "--runs", "3000", "--corpus", tmp_path / "none", "--out", tmp_path / "out",
+                **({"DISPLIF_FUZZ_FAULT": fault} if fault else {}))
+    assert done.returncode == (1 if fault else 0), done.stdout + done.stderr
+    assert ("finding   dbuf-create.duplicate-cookie-rejected: " in done.stdout) == bool(fault)
+    assert re.search(r"FINDINGS: [1-9]\d{3} executions", done.stdout)
 
 
 def test_aflpp_fuzzes_in_a_folder_that_others_share(built: builds.Built, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_an_oops_is_known_by_the_drivers_functions() -> None:
 
 def test_a_known_complaint_is_no_finding_and_hides_none() -> None:
     assert of_kernel_log(COMPLAINT, ["xen_drm_drv_release"]) is None
+    assert of_kernel_log(COMPLAINT.replace("\n", "\r\n"), ["xen_drm_drv_release"]) is None
     assert of_kernel_log(COMPLAINT, []) is not None
     found = of_kernel_log(COMPLAINT + OOPS, ["xen_drm_drv_release"])
     assert found is not None and found.kind == "oops"
@@ -84,6 +85,7 @@ def test_a_guest_that_spins_is_known_by_what_it_executes() -> None:
 
 @pytest.mark.parametrize("kind, line, word", [
     ("memory-left", "client call=create", "AddressSanitizer"),
+    ("object-leaks", "client call=create", "AddressSanitizer"),
     ("warning", "fail what=drm after=1", "to fail where the input says so"),
     ("oops", "interleave points=3", "interruption"),
     ("oops", "client call=export-map", "another driver"),
