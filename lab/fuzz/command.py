@@ -151,7 +151,10 @@ def _merge(folders: list[Path], names: list[str], progress: Progress) -> int:
     """Corpora, of other machines perhaps, into the first of them: what reaches more than the others, by libFuzzer's -merge."""
     if not names or len(folders) < 2:
         raise Stop(USAGE, "fuzz merge needs a target, the corpus to keep, and others", "e.g. ./displif-cts fuzz merge backend corpus theirs/*")
-    built = build_target(find_target(names[0]), progress)
+    target = find_target(names[0])
+    if target.guest:
+        raise Stop(USAGE, f"corpora of {target.name} are not merged: libFuzzer does not see what they reach")
+    built = build_target(target, progress)
     with tempfile.TemporaryDirectory(prefix="displif-cts-merge-") as name:
         together = Path(name) / "together"
         together.mkdir()

@@ -211,6 +211,11 @@ def test_a_known_finding_is_what_its_small_input_shows(path: Path, built: builds
     assert replay(built, packed, ",".join(name for name in known if name != path.stem)) is not None
 
 
+def test_corpora_that_libfuzzer_does_not_see_are_not_merged(tmp_path: Path) -> None:
+    done = fuzz("merge", "guest-frontend", tmp_path, tmp_path)
+    assert done.returncode == 2 and "corpora of guest-frontend are not merged" in done.stderr
+
+
 def test_corpora_are_merged(built: builds.Built, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder, lines in ((ours, "bus\n"), (theirs, "bus\nserve\nbus state=connected\nclient\nclient call=create\n")):
