@@ -55,8 +55,7 @@ void ToolStack::create_device(const bus::DeviceConfig& config) {
   if (agent_ == nullptr) {
     bus::create_device(store_, config);
   } else {
-    agent_->call("device-add",
-                 {{"device", agent::format_creation(bus::compose_creation(config))}});
+    agent_->call("device-add", {{"device", agent::format_creation(bus::compose_creation(config))}});
   }
 }
 
@@ -93,11 +92,11 @@ ToolStack::Arrival ToolStack::await_state(const std::string& path,
   std::string wanted;
   for (const bus::State state : states) wanted += bus::print(state);
   const Json answer = agent_->call("await-state",
-                                          {{"path", path},
-                                           {"states", wanted},
-                                           {"gone", gone ? "1" : "0"},
-                                           {"timeout_ms", std::to_string(left.count())}},
-                                          left + kAnswer);
+                                   {{"path", path},
+                                    {"states", wanted},
+                                    {"gone", gone ? "1" : "0"},
+                                    {"timeout_ms", std::to_string(left.count())}},
+                                   left + kAnswer);
   Arrival arrival{answer.value("reached", false), std::nullopt};
   if (const auto text = answer.find("value"); text != answer.end() && text->is_string())
     arrival.text = text->get<std::string>();

@@ -44,8 +44,8 @@ void settle() {
   }
 }
 
-// As when a mask makes the input wait: its interleaving point is past then, if there was anything to
-// wait for.
+// As when a mask makes the input wait: its interleaving point is past then, if there was anything
+// to wait for.
 void settle_clients() {
   if (!shim::any_client_waits()) return;
   shim::interrupt_after(0);

@@ -78,8 +78,9 @@ Json Devices::add(const Arguments& args) {
 
 Json Devices::begin_removal(const Arguments& args) {
   const auto order = args.flag("forced") ? bus::RemoveOrder::forced : bus::RemoveOrder::polite;
-  return translated(
-      [&]() -> Json { return {{"present", bus::begin_removal(store(), paths_of(args), order)}}; });
+  return translated([&]() -> Json {
+    return {{"present", bus::begin_removal(store(), paths_of(args), order)}};
+  });
 }
 
 Json Devices::destroy(const Arguments& args) {
