@@ -47,6 +47,7 @@
 #include "harness/displif/page_directory.h"
 #include "harness/displif/wire.h"
 #include "harness/fake/awaited.h"
+#include "harness/fake/entries.h"
 #include "harness/trace/recorder.h"
 #include "harness/xen/types.h"
 
@@ -72,6 +73,8 @@ struct Options {
   // Requests that lie in a ring unannounced for this long are served all the same, and recorded as
   // unnotified, so that a lost notification is a finding and not a stall.
   std::chrono::milliseconds unnotified_after{250};
+  // How many requests the journal keeps, kJournalReused at least; then its last are used again.
+  std::size_t requests_kept = fake::kJournalLimit;
   // false: no thread of its own; whoever has made the fake turns it, by turn().
   bool own_thread = true;
   // Our own domain, where XenStore cannot tell it.

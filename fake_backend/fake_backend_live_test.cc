@@ -374,6 +374,28 @@ TEST_F(Live, a_full_ring_is_answered_in_order) {
   }
 }
 
+// The requests of one ring are in work together and keep entries of their own.
+TEST_F(Live, a_full_ring_is_answered_in_order_when_the_journal_is_full) {
+  Options options = small_options();
+  options.requests_kept = fake::kJournalReused;
+  make(std::move(options));
+  connect();
+  ScriptedFrontend::Connector& to = frontend_->connector(0);
+  const auto expect_answers = [&] {
+    const std::uint16_t first = to.next_id;
+    for (unsigned i = 0; i < 32; ++i)
+      ASSERT_TRUE(to.ring.put_request(displif::encode_request(to.next_id++, displif::SetConfig{})));
+    if (to.ring.publish_requests()) small_xen::notify(to.req_port);
+    for (unsigned i = 0; i < 32; ++i) {
+      const auto response = frontend_->receive(0);
+      ASSERT_TRUE(response.has_value());
+      ASSERT_EQ(response->id, static_cast<std::uint16_t>(first + i));
+    }
+  };
+  for (std::size_t sent = 0; sent <= 2 * fake::kJournalReused && !HasFatalFailure(); sent += 32)
+    expect_answers();
+}
+
 TEST_F(Live, a_large_buffer_is_mapped_in_few_calls) {
   make();
   connect();

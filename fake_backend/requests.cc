@@ -315,10 +315,9 @@ std::size_t FakeBackend::Service::journal_request(std::size_t connector, std::ui
   {
     const std::lock_guard lock(journal.mutex);
     protocol = journal.protocol;
-    // Beyond the limit the last entry is used again: the guest is served, the journal is full.
-    if (journal.requests.size() >= kJournalLimit) journal.requests.pop_back();
-    number = journal.requests.size();
-    ReceivedRequest& received = journal.requests.add();
+    // Beyond the limit the last entries are used again: the guest is served, the journal is full.
+    number = journal.requests.add_within(options_.requests_kept, fake::kJournalReused);
+    ReceivedRequest& received = journal.requests[number];
     received.number = number;
     received.connector = connector;
     received.connection = journal.connections;

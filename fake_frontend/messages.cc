@@ -190,10 +190,9 @@ std::size_t FakeFrontend::Service::put(std::size_t connector, Packet packet, boo
   sent.ns = now_ns();
   update([&](Journal& j) {
     sent.connection = j.connections;
-    // Beyond the limit the last entry is used again: the backend is served, the journal is full.
-    if (j.requests.size() >= kJournalLimit) j.requests.pop_back();
-    sent.number = j.requests.size();
-    j.requests.push_back(sent);
+    // Beyond the limit the last entries are used again: the backend is served, the journal is full.
+    sent.number = j.requests.add_within(kJournalLimit, fake::kJournalReused);
+    j.requests[sent.number] = sent;
   });
   tracer_.request(sent, journal.protocol);
   if (!to.ring.put_request(packet)) {  // full: a fault goes on all the same

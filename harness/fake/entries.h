@@ -10,6 +10,12 @@
 
 namespace displif_cts::fake {
 
+// Entries of one journal; a peer that floods us must not eat our memory.
+inline constexpr std::size_t kJournalLimit = 400'000;
+// How many of the last ones are used again beyond that: more than the requests that all rings of a
+// device with 256 connectors hold at once.
+inline constexpr std::size_t kJournalReused = 10'000;
+
 template <class Entry>
 class Entries {
  public:
@@ -31,12 +37,20 @@ class Entries {
     if (size_ / kChunk == chunks_.size()) chunks_.emplace_back().reserve(kChunk);
     return chunks_[size_++ / kChunk].emplace_back();
   }
+  // A new one at the end; where there are `limit` already, one of the last `again`, in turn,
+  // emptied. So whatever is looked at at the same time has entries of its own. Returns its index.
+  std::size_t add_within(std::size_t limit, std::size_t again) {
+    if (size_ < limit) {
+      add();
+      return size_ - 1;
+    }
+    const std::size_t index = size_ - again + turn_;
+    turn_ = (turn_ + 1) % again;
+    (*this)[index] = Entry{};
+    return index;
+  }
   void push_back(const Entry& entry) { add() = entry; }
   void push_back(Entry&& entry) { add() = std::move(entry); }
-  void pop_back() {
-    --size_;
-    chunks_[size_ / kChunk].pop_back();
-  }
   template <class Visit>
   void for_each(Visit&& visit) {
     for (std::vector<Entry>& chunk : chunks_) {
@@ -45,13 +59,14 @@ class Entries {
   }
   void clear() {
     for (std::vector<Entry>& chunk : chunks_) chunk.clear();
-    size_ = 0;
+    size_ = turn_ = 0;
   }
 
  private:
   static constexpr std::size_t kChunk = 64;
   std::vector<std::vector<Entry>> chunks_;  // all full but the last that is in use
   std::size_t size_ = 0;
+  std::size_t turn_ = 0;  // of those that are used again
 };
 
 template <class Entry>

@@ -21,9 +21,6 @@
 
 namespace displif_cts::fake {
 
-// Entries of one journal; a peer that floods us must not eat our memory.
-inline constexpr std::size_t kJournalLimit = 400'000;
-
 // Waits until `probe(journal)` gives something. `keep_waiting`: a fake that has ended is no reason
 // to stop. nullopt at the deadline.
 template <class Journal, class Probe>
