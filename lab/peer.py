@@ -95,7 +95,7 @@ def _check(path: Path, data: dict[str, Any]) -> None:
         raise bad(f"role is not one of {', '.join(ROLES)}")
     if data.get("kind") not in KINDS:
         raise bad(f"kind is not one of {', '.join(KINDS)}")
-    for key, wanted in (("capabilities", list), ("limits", dict), ("times_ms", dict), ("env", dict)):
+    for key, wanted in (("capabilities", list), ("known_findings", list), ("limits", dict), ("times_ms", dict), ("env", dict)):
         if key in data and not isinstance(data[key], wanted):
             raise bad(f"{key} is not a {wanted.__name__}")
 

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
+#include <chrono>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "fuzzers/backend/finding.h"
@@ -19,6 +22,10 @@ using fuzz::Kind;
 
 constexpr std::uint32_t kRingSlots = 32;
 constexpr std::uint32_t kNoAnswer = 0x40000000;  // more responses than there can be
+// What a backend must not do it is given this time for, where it runs when it likes.
+constexpr std::chrono::milliseconds kQuiet{3};
+
+constexpr std::array<std::size_t, kConnectors> kBoth{0, 1};
 
 Attacker* g_attacker = nullptr;
 
@@ -27,7 +34,10 @@ std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value
 // Changes shared memory of a kind that the oracle can follow while the backend runs.
 bool fits_in_the_middle(const Action& action) {
   if (action.kind == Kind::directory) return true;
-  if (action.kind == Kind::poke) return action.values[fuzz::Poke::page] % 2 == 1;
+  // Not in_prod: of what the backend has published already nothing would be left to judge.
+  if (action.kind == Kind::poke)
+    return action.values[fuzz::Poke::page] % 2 == 1 &&
+           (action.values[fuzz::Poke::offset] % displif::kPageSize & ~std::size_t{3}) != 4;
   return action.kind == Kind::index &&
          static_cast<fuzz::IndexName>(action.values[fuzz::Index::which] % 6) ==
              fuzz::IndexName::in_cons;
@@ -37,7 +47,7 @@ bool fits_in_the_middle(const Action& action) {
 
 Attacker::Attacker(Machine& machine, bool whole_connections)
     : machine_(machine),
-      oracle_(machine.model_options(), true),
+      oracle_(machine.model_options(), machine.runs_when_told()),
       whole_connections_(whole_connections) {
   g_attacker = this;
   loopback::InProcess::before_calls(middle_of_a_call);
@@ -51,25 +61,27 @@ Attacker::~Attacker() {
 
 void Attacker::connect() {
   machine_.connect();
-  oracle_.forget();
+  oracle_.forget(machine_.protocol());
   sides_.fill({});
+  overfull_ = stirred_ = running_ = prepared_ = false;
   connected_ = true;
-  connection_ = machine_.backend().connections();
-  base_mapped_ = kConnectors * 2;  // a ring and an event page each
+  connection_ = machine_.connections();
+  // A ring and an event page each; somebody else's may map them as it likes.
+  base_mapped_ = machine_.runs_when_told() ? kConnectors * 2 : machine_.mapped();
 }
 
 void Attacker::play(const fuzz::Input& input) {
   input_ = &input;
   countdown_ = 0;
-  if (whole_connections_) connect();
+  if (!connected_) connect();
   for (next_ = 0; next_ < input.size();) perform(input[next_++]);
   if (connected_) {
     run();
     restore();
-    tidy_up();
-    machine_.backend().forget();
+    if (!oracle_.unsure()) tidy_up();
+    machine_.forget();
   }
-  if (!whole_connections_) return;
+  if (!whole_connections_ && !oracle_.unsure()) return;
   if (connected_ && !machine_.disconnect())
     finding("bus.backend-follows-closing",
             "the frontend is Closed, and the backend stays connected");
@@ -91,9 +103,11 @@ void Attacker::perform(const Action& action) {
       set_index(action);
       break;
     case Kind::poke:
+      announce_all();
       poke(action);
       break;
     case Kind::directory:
+      announce_all();
       write_directory(action);
       break;
     case Kind::time:
@@ -120,6 +134,7 @@ displif::Packet Attacker::packet_of(const Action& action, std::uint16_t id) {
   using F = fuzz::Request;
   const auto& v = action.values;
   const auto operation = static_cast<std::uint8_t>(v[F::operation]);
+  last_operation_ = operation;
   const displif::DbufCookie dbuf{v[F::dbuf]};
   const displif::FbCookie fb{v[F::fb]};
   const std::uint32_t width = low(v[F::width]), height = low(v[F::height]),
@@ -190,7 +205,9 @@ void Attacker::send(const Action& action) {
   // One ring at a time has requests that are announced: in which order two are served is the
   // backend's choice.
   for (std::size_t i = 0; i < kConnectors; ++i) {
-    if (i != connector && sides_[i].notified) run();
+    if (i == connector) continue;
+    if (sides_[i].notified) run();
+    announce(i);
   }
   Side& side = sides_[connector];
   if (side.prod - side.answered >= kRingSlots) run();
@@ -204,13 +221,30 @@ void Attacker::send(const Action& action) {
 }
 
 void Attacker::notify(std::size_t connector) {
+  if (!machine_.runs_when_told()) prepare();
   machine_.transport(connector).req_port.notify();
   sides_[connector].notified = stirred_ = true;
+  if (!machine_.runs_when_told()) run();
 }
 
 void Attacker::notify_of_events(std::size_t connector) {
+  if (!machine_.runs_when_told()) prepare();
   machine_.transport(connector).evt_port.notify();
   stirred_ = true;
+  if (!machine_.runs_when_told()) run();
+}
+
+// A backend that runs when it likes may take a request at any time; as it stands at which, nobody
+// could say. So it hears of it before the memory behind it changes, or another ring has more.
+void Attacker::announce(std::size_t connector) {
+  const Side& side = sides_[connector];
+  const std::uint32_t waiting = side.prod - side.answered;
+  if (!machine_.runs_when_told() && !running_ && waiting != 0 && waiting <= kRingSlots)
+    notify(connector);
+}
+
+void Attacker::announce_all() {
+  for (std::size_t i = 0; i < kConnectors; ++i) announce(i);
 }
 
 void Attacker::set_index(const Action& action) {
@@ -335,15 +369,15 @@ void Attacker::write_store(const Action& action) {
 // The backend may have let go of the connection, or taken up a new one, so quickly that nobody saw
 // the end of the old.
 void Attacker::expect_connected() {
-  connected_ = machine_.backend().connected();
-  const unsigned connection = machine_.backend().connections();
+  connected_ = machine_.connected();
+  const unsigned connection = machine_.connections();
   if (connected_ && connection == connection_) {
     machine_.settle(false);
     return;
   }
   machine_.settle(connection != connection_);
   connection_ = connection;
-  oracle_.forget();
+  oracle_.forget(machine_.protocol());
   sides_.fill({});
   base_mapped_ = connected_ ? kConnectors * 2 : 0;
   expect_nothing_left();
@@ -374,6 +408,7 @@ void Attacker::before_run(std::size_t connector) {
   // What the frontend itself has put there must not look like an answer.
   if (side.rsp_poked) machine_.transport(connector).ring.set_rsp_prod(side.answered + kNoAnswer);
   const std::uint32_t waiting = side.prod - side.answered;
+  overfull_ = overfull_ || waiting > kRingSlots;
   if (waiting > kRingSlots)
     return;  // there cannot be that many: ring.h, "Ill-behaved frontend determination"
   for (std::uint32_t i = 0; i < waiting; ++i) {
@@ -383,20 +418,67 @@ void Attacker::before_run(std::size_t connector) {
   }
 }
 
-void Attacker::run() {
-  if (!connected_) return;
+// What the backend may find from now on.
+void Attacker::prepare() {
   for (std::size_t i = 0; i < kConnectors; ++i) before_run(i);
   memory_moves_ = events_move_ = false;
+  if (!machine_.runs_when_told()) quiet_until_ = xen::in(kQuiet);
+  prepared_ = true;
+}
+
+void Attacker::run() {
+  if (!connected_) return;
+  if (!prepared_) prepare();
+  prepared_ = false;
   running_ = true;
   // On a connection that stays, only a notification can move the backend.
-  if (stirred_ || whole_connections_) machine_.run();
+  if (stirred_ || whole_connections_) machine_.run(*this);
   running_ = stirred_ = false;
-  if (!machine_.backend().connected()) {
-    const auto trouble = machine_.backend().trouble();
-    finding("backend.stays-responsive",
-            "the connection has ended: " + (trouble.empty() ? "" : trouble.back()));
-  }
+  if (!machine_.connected()) judge_end();
   for (std::size_t i = 0; i < kConnectors; ++i) after_run(i);
+}
+
+// The connection is over, and the frontend has not ended it.
+void Attacker::judge_end() {
+  if (const std::string how = machine_.ended(); !how.empty()) {
+    std::string kind = fmt::format("ended-{}-in-{}", how, displif::operation_name(last_operation_));
+    std::ranges::transform(kind, kind.begin(), [](char c) {
+      return c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(c));
+    });
+    finding(kind, machine_.trouble());
+  }
+  // ring.h lets a backend give up a frontend whose indices cannot be; ours goes on.
+  if (overfull_ && !machine_.runs_when_told()) throw PassedOver{};
+  finding("backend.stays-responsive", "the connection has ended: " + machine_.trouble());
+}
+
+bool Attacker::settled() {
+  switch (owed_) {
+    case Owed::answers:
+      return all_answered();
+    case Owed::events:
+      return std::ranges::all_of(kBoth, [this](std::size_t i) {
+        const Side& side = sides_[i];
+        return machine_.transport(i).events.in_prod() - side.in_prod == side.flips.size();
+      });
+    case Owed::unmapping:
+      return machine_.mapped() == base_mapped_;
+  }
+  return true;
+}
+
+bool Attacker::all_answered() const {
+  for (std::size_t i = 0; i < kConnectors; ++i) {
+    const Side& side = sides_[i];
+    if (!side.notified) continue;
+    const bool overfull = side.prod - side.answered > kRingSlots;
+    if (overfull && xen::Clock::now() < quiet_until_) return false;
+    const std::uint32_t published = machine_.transport(i).ring.indices().rsp_prod - side.answered;
+    if (side.rsp_poked && published == kNoAnswer ? !side.pending.empty()
+                                                 : published < side.pending.size())
+      return false;
+  }
+  return true;
 }
 
 void Attacker::after_run(std::size_t connector) {
@@ -442,6 +524,7 @@ void Attacker::judge_events(std::size_t connector) {
   Side& side = sides_[connector];
   const Transport& transport = machine_.transport(connector);
   const auto owed = static_cast<std::uint32_t>(side.flips.size());
+  if (owed != 0) await(Owed::events);
   const std::uint32_t sent = transport.events.in_prod() - side.in_prod;
   if (owed == 0 && side.events_poked) return;
   if (sent != owed)
@@ -488,7 +571,9 @@ void Attacker::clean_request(const displif::RequestBody& body, std::size_t conne
   Side& side = sides_[connector];
   if (side.prod - side.answered >= kRingSlots) run();
   Transport& transport = machine_.transport(connector);
-  transport.ring.write_slot(side.prod, displif::encode_request(side.next_id++, body));
+  const displif::Packet packet = displif::encode_request(side.next_id++, body);
+  last_operation_ = displif::decode_request(packet).operation;
+  transport.ring.write_slot(side.prod, packet);
   transport.ring.set_req_prod(++side.prod);
   if (!side.notified) notify(connector);
 }
@@ -502,12 +587,28 @@ void Attacker::tidy_up() {
     clean_request(displif::SetConfig{}, i);
     run();
   }
+  // The reference lets a framebuffer go with its buffer; others may keep both until it is detached.
+  std::vector<displif::FbCookie> framebuffers;
+  if (!machine_.runs_when_told()) {
+    for (const auto& [cookie, framebuffer] : oracle_.model().framebuffers())
+      framebuffers.push_back(cookie);
+  }
+  for (const displif::FbCookie cookie : framebuffers) clean_request(displif::FbDetach{cookie}, 0);
+  if (!framebuffers.empty()) run();
   for (const displif::DbufCookie cookie : buffers) clean_request(displif::DbufDestroy{cookie}, 0);
   if (!buffers.empty()) run();
   expect_nothing_left();
 }
 
+void Attacker::await(Owed owed) {
+  owed_ = owed;
+  const bool settled = machine_.await(*this);
+  owed_ = Owed::answers;
+  if (!settled && !machine_.connected() && connected_) judge_end();
+}
+
 void Attacker::expect_nothing_left() {
+  await(Owed::unmapping);
   const std::size_t mapped = machine_.mapped();
   if (mapped != base_mapped_)
     finding(connected_ ? "dbuf-destroy.buffer-unmapped" : "backend.all-unmapped-on-close",

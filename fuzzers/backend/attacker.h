@@ -13,12 +13,13 @@
 
 namespace displif_cts::fuzz_backend {
 
-class Attacker {
+class Attacker final : private Waiting {
  public:
+  // A backend that is the reference itself is judged also by what the header leaves open.
   // `whole_connections`: each input has a connection of its own, and may act on the bus; otherwise
   // inputs share one.
   Attacker(Machine& machine, bool whole_connections);
-  ~Attacker();
+  ~Attacker() override;
   Attacker(const Attacker&) = delete;
   Attacker& operator=(const Attacker&) = delete;
 
@@ -42,6 +43,9 @@ class Attacker {
     std::vector<displif::FbCookie> flips;  // events that it owes
   };
 
+  // What is waited for.
+  enum class Owed : std::uint8_t { answers, events, unmapping };
+
   void perform(const fuzz::Action& action);
   void send(const fuzz::Action& action);
   displif::Packet packet_of(const fuzz::Action& action, std::uint16_t id);
@@ -56,6 +60,14 @@ class Attacker {
   void notify_of_events(std::size_t connector);
 
   void run();
+  void prepare();
+  void announce(std::size_t connector);
+  void announce_all();
+  void await(Owed owed);
+  bool settled() override;
+  void tick() override { middle_of_a_call(); }
+  bool all_answered() const;
+  void judge_end();
   void before_run(std::size_t connector);
   void after_run(std::size_t connector);
   void judge_events(std::size_t connector);
@@ -81,9 +93,15 @@ class Attacker {
   std::uint32_t countdown_ =
       0;  // calls of Xen's interface until the next actions happen in the middle; 0: never
   bool running_ = false;
-  bool stirred_ = false;       // something was notified since the backend ran last
-  bool memory_moves_ = false;  // directories have changed while the backend ran
-  bool events_move_ = false;   // event pages have
+  bool stirred_ = false;         // something was notified since the backend ran last
+  bool memory_moves_ = false;    // directories have changed while the backend ran
+  bool events_move_ = false;     // event pages have
+  bool prepared_ = false;        // for what the backend does now
+  bool overfull_ = false;        // a ring has had more requests than slots: a backend may end the
+                                 // connection (ring.h)
+  xen::Deadline quiet_until_{};  // how long it may take to do what it must not
+  std::uint8_t last_operation_ = 0;  // that was sent
+  Owed owed_ = Owed::answers;
 };
 
 }  // namespace displif_cts::fuzz_backend

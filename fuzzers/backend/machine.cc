@@ -11,8 +11,6 @@ extern "C" {
 #include <filesystem>
 #include <stdexcept>
 
-#include "harness/bus/state.h"
-
 // Xen's libraries make this logger where none is handed in (xentoollog.h), and say there each
 // reference that cannot be mapped: of an attack, nobody wants to read that.
 extern "C" xentoollog_logger_stdiostream* xtl_createlogger_stdiostream(FILE* stream,
@@ -25,30 +23,6 @@ extern "C" xentoollog_logger_stdiostream* xtl_createlogger_stdiostream(FILE* str
 
 namespace displif_cts::fuzz_backend {
 namespace {
-
-using bus::State;
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""s;
-
-constexpr xen::DomId kBackend{0};
-constexpr xen::DomId kFrontend{1};
-constexpr std::uint16_t kDevice = 0;
-constexpr std::chrono::milliseconds kLook = 100ms;
-constexpr std::chrono::seconds kLimit = 5s;  // of a connection, or its end
-
-fake_backend::Options backend_options() {
-  fake_backend::Options options;
-  // An EDID of one block on the first connector, none on the second.
-  std::vector<std::byte> edid(XENDISPL_EDID_BLOCK_SIZE);
-  options.connectors = {{kResolution, "0", std::move(edid)}, {kResolution, "1", {}}};
-  options.be_alloc = true;
-  options.own_thread = false;
-  options.backend = kBackend;
-  // What is not announced stays where it is: no time is to decide anything.
-  options.unnotified_after = std::chrono::hours(24);
-  options.limits.max_buffers = 64;
-  return options;
-}
 
 std::string made_folder() {
   // Whoever runs the target gives one for several, and removes it also after a crash
@@ -75,59 +49,39 @@ Transport::Transport(xen::EventChannels& channels, xen::DomId backend)
   events.clear();
 }
 
-Machine::Machine(const std::string& fault) : folder_(made_folder()), fault_(fault) {
+Machine::Machine()
+    : folder_(made_folder()), paths_(bus::device_paths(kFrontend, kBackend, kDevice)) {
   host_ = std::make_unique<loopback::Host>(folder_);
   host_->add_domain(kBackend, {.privileged = true, .shared_pages = 65536});
   host_->add_domain(kFrontend, {.shared_pages = 4096});
   in_process_ = std::make_unique<loopback::InProcess>(*host_, kBackend);
-  loopback::InProcess::keep_mappings();
   const loopback::ThreadDomain in(kFrontend);
   store_.emplace(xen::Store::open());
   channels_.emplace(xen::EventChannels::open());
   memory_.emplace(kBackend);
 }
 
-Machine::~Machine() {
-  backend_.reset();
+void Machine::close_frontend() {
   transports_.clear();
+  former_.clear();
   memory_.reset();
   channels_.reset();
   store_.reset();
+}
+
+Machine::~Machine() {
+  close_frontend();
   in_process_.reset();
   host_.reset();
   std::filesystem::remove_all(folder_);
 }
 
-fake_backend::ModelOptions Machine::model_options() const {
-  const fake_backend::Options options = backend_options();
-  fake_backend::ModelOptions model = options.limits;
-  for (const auto& connector : options.connectors) {
-    model.connectors.push_back(connector.resolution);
-    model.has_edid.push_back(!connector.edid.empty());
-  }
-  model.be_alloc = options.be_alloc;
-  return model;
-}
-
-void Machine::make_backend() {
-  backend_.reset();
-  backend_ =
-      std::make_unique<fake_backend::FakeBackend>(kFrontend, kDevice, backend_options(), recorder_);
-  if (!fault_.empty()) {
-    const fake_backend::FaultInfo* info = fake_backend::find_fault(fault_);
-    if (info == nullptr) throw std::invalid_argument("there is no fault " + fault_);
-    backend_->set_faults([&](fake_backend::BackendFaults& faults) { info->apply(faults); });
-  }
-  backend_->create_device();
-  backend_->start();
-}
-
 void Machine::write_node(std::string_view name, std::string_view value) {
-  store_->write(backend_->paths().frontend + "/" + std::string(name), std::string(value));
+  store_->write(paths_.frontend + "/" + std::string(name), std::string(value));
 }
 
 void Machine::remove_node(std::string_view name) {
-  store_->remove(backend_->paths().frontend + "/" + std::string(name));
+  store_->remove(paths_.frontend + "/" + std::string(name));
 }
 
 void Machine::publish_transport() {
@@ -152,55 +106,6 @@ void Machine::settle(bool new_connection) {
   former_.clear();
 }
 
-bool Machine::await(bool connected) {
-  const auto until = xen::in(kLimit);
-  while (backend_->connected() != connected) {
-    backend_->turn(kLook);
-    if (xen::Clock::now() >= until) return false;
-  }
-  return true;
-}
-
-void Machine::connect() {
-  make_backend();
-  publish_transport();
-  write_node(displif::node::kVersion, "2");
-  write_state(bus::print(State::initialised));
-  if (!await(true)) {
-    const auto trouble = backend_->trouble();
-    throw std::runtime_error("the backend does not connect" +
-                             (trouble.empty() ? "" : ": " + trouble.back()));
-  }
-  settle(true);
-  write_state(bus::print(State::connected));
-  hear_of("state");
-}
-
-bool Machine::disconnect() {
-  write_state(bus::print(State::closed));
-  return await(false);
-}
-
-void Machine::run() {
-  // Each turn takes at most a ring's length of requests from each connector.
-  for (int turns = 0; turns < 64; ++turns) {
-    if (!backend_->turn(0ms)) return;
-  }
-}
-
-void Machine::run_for(std::chrono::milliseconds most) {
-  backend_->turn(most);
-  run();
-}
-
-void Machine::hear_of(std::string_view node) {
-  // libxenstore's thread may be late with the first piece of news; the next come with it.
-  if (node == "state") run_for(200ms);
-  run_for(2ms);
-}
-
-std::size_t Machine::mapped() const { return host_->mapped_pages(kFrontend); }
-
 std::size_t Machine::bound() const {
   std::size_t count = 0;
   for (const loopback::PortState& port : host_->ports(kBackend))
@@ -215,5 +120,7 @@ bool Machine::is_transport(xen::GrantRef ref) const {
   }
   return false;
 }
+
+std::size_t Machine::mapped() const { return host_->mapped_pages(kFrontend); }
 
 }  // namespace displif_cts::fuzz_backend

@@ -1,9 +1,7 @@
-// A machine in this process (harness/loopback): the backend under attack, without a thread of its
-// own, in domain 0, and the pages and channels of a frontend in domain 1. XenStore is the real
-// libxenstore.
+// A machine in this process (harness/loopback): the backend under attack in domain 0, and the pages
+// and channels of a frontend in domain 1. XenStore is the real libxenstore.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,8 +10,9 @@
 #include <string_view>
 #include <vector>
 
-#include "fake_backend/fake_backend.h"
+#include "fake_backend/model.h"
 #include "fuzzers/backend/guest_memory.h"
+#include "harness/bus/nodes.h"
 #include "harness/displif/event_page.h"
 #include "harness/displif/ring.h"
 #include "harness/loopback/host.h"
@@ -38,29 +37,52 @@ struct Transport {
   displif::SharedEventPage events;
 };
 
+// Who waits for the backend to have done its work.
+class Waiting {
+ public:
+  virtual ~Waiting() = default;
+  // Nothing more is owed.
+  virtual bool settled() = 0;
+  // Again and again meanwhile.
+  virtual void tick() = 0;
+};
+
+// The backend's side differs: own_backend.h has it in this process, command_backend.h as somebody's
+// program.
 class Machine {
  public:
-  // `faults`: the backend's, by id; empty: the reference. Throws std::exception.
-  explicit Machine(const std::string& fault);
-  ~Machine();
+  virtual ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
+  // --- the backend
   // Fresh pages and channels; both ends Connected when it returns. Throws std::runtime_error.
-  void connect();
+  virtual void connect() = 0;
   // Closed, and everything given back. False: the backend did not let go.
-  bool disconnect();
-  // The backend runs until it has nothing to do at once.
-  void run();
-  // The same, and it may wait for XenStore's news that long.
-  void run_for(std::chrono::milliseconds most);
+  virtual bool disconnect() = 0;
+  // As far as was seen while it ran last.
+  virtual bool connected() const = 0;
+  virtual unsigned connections() const = 0;  // so far
+  virtual std::string trouble() const = 0;
+  // Words for how its program has ended; empty: it has not.
+  virtual std::string ended() { return {}; }
+  // It works until it has nothing to do at once; a program that is not ours, until `waiting` is
+  // settled, or a limit of time is over.
+  virtual void run(Waiting& waiting) = 0;
+  // Until `waiting` is settled; false: the limit of time is over. At once where the backend has no
+  // life of its own.
+  virtual bool await(Waiting& waiting) = 0;
   // Lets the backend hear of a change of that node: it watches its frontend's state.
-  void hear_of(std::string_view node);
+  virtual void hear_of(std::string_view node) = 0;
+  virtual void forget() {}  // what an input has left in its journals
+  // False: it runs when it likes, as soon as it is notified.
+  virtual bool runs_when_told() const = 0;
+  virtual fake_backend::ModelOptions model_options() const = 0;
+  virtual unsigned protocol() const { return 2; }  // of the connection
 
+  // --- the frontend
   Transport& transport(std::size_t connector) { return *transports_[connector % kConnectors]; }
   GuestMemory& memory() { return *memory_; }
-  fake_backend::FakeBackend& backend() { return *backend_; }
-  fake_backend::ModelOptions model_options() const;
   // Pages of the frontend's that the backend maps now.
   std::size_t mapped() const;
   // Ports of domain 0 that are bound to the frontend now.
@@ -76,22 +98,23 @@ class Machine {
   void remove_node(std::string_view name);
   void write_state(std::string_view text) { write_node("state", text); }
 
- private:
-  bool await(bool connected);
-  void make_backend();
+ protected:
+  Machine();
+  void close_frontend();
 
   std::string folder_;
-  std::string fault_;
+  bus::DevicePaths paths_;
   std::unique_ptr<loopback::Host> host_;
   std::unique_ptr<loopback::InProcess> in_process_;
-  std::unique_ptr<loopback::ThreadDomain> thread_domain_;
   std::optional<xen::Store> store_;
   std::optional<xen::EventChannels> channels_;
   std::optional<GuestMemory> memory_;
   std::vector<std::unique_ptr<Transport>> transports_;
   std::vector<std::unique_ptr<Transport>> former_;
-  trace::Recorder recorder_{nullptr};
-  std::unique_ptr<fake_backend::FakeBackend> backend_;
 };
+
+inline constexpr xen::DomId kBackend{0};
+inline constexpr xen::DomId kFrontend{1};
+inline constexpr std::uint16_t kDevice = 0;
 
 }  // namespace displif_cts::fuzz_backend

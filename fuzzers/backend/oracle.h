@@ -31,15 +31,24 @@ class Oracle {
              const displif::Response& response, Directory directory);
 
   // A new connection has neither buffers nor framebuffers.
-  void forget() { model_.clear(); }
+  void forget(unsigned protocol) {
+    model_.clear();
+    model_.set_protocol(protocol);
+    unsure_ = false;
+  }
+  // The backend has done what the model does not: what it has now can only be guessed, and only its
+  // answers' form is judged from there on.
+  bool unsure() const { return unsure_; }
   const fake_backend::Model& model() const { return model_; }
 
  private:
   void judge_packet(const displif::Request& request, const displif::Response& response) const;
+  void broken(std::string_view requirement, const std::string& text);
 
   fake_backend::Model model_;
   fake_backend::BackendFaults none_;
   bool strict_;
+  bool unsure_ = false;
 };
 
 }  // namespace displif_cts::fuzz_backend

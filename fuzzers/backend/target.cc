@@ -8,18 +8,19 @@
 #include <memory>
 
 #include "fuzzers/backend/attacker.h"
+#include "fuzzers/backend/own_backend.h"
 #include "fuzzers/input/codec.h"
 
 namespace {
 
 using displif_cts::fuzz_backend::Attacker;
-using displif_cts::fuzz_backend::Machine;
+using displif_cts::fuzz_backend::OwnBackend;
 
 // The fake's journals grow, and its cookies' memory: a new one now and then.
 constexpr unsigned kInputsOfAMachine = 5000;
 
 struct World {
-  std::unique_ptr<Machine> machine;
+  std::unique_ptr<OwnBackend> machine;
   std::unique_ptr<Attacker> attacker;
   unsigned inputs = 0;
   ~World() {
@@ -35,7 +36,7 @@ World& world() {
       std::getenv("DISPLIF_FUZZ_FAULT");  // the backend is a mutant, see `fuzz planted`
   instance.attacker.reset();
   instance.machine.reset();
-  instance.machine = std::make_unique<Machine>(fault == nullptr ? "" : fault);
+  instance.machine = std::make_unique<OwnBackend>(fault == nullptr ? "" : fault);
   instance.attacker =
       std::make_unique<Attacker>(*instance.machine, DISPLIF_FUZZ_WHOLE_CONNECTIONS != 0);
   instance.inputs = 0;

@@ -100,7 +100,7 @@ class AflFuzzing:
             ours |= {"AFL_CUSTOM_MUTATOR_LIBRARY": str(self._built.mutator), "AFL_CUSTOM_MUTATOR_ONLY": "1"}
         with open(self._folder / f"{name}.log", "wb") as log:
             return subprocess.Popen([*argv, "--", str(self._built.program)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                    cwd=self._folder, start_new_session=True, env=environment(self._settings.mask) | sockets
+                                    cwd=self._folder, start_new_session=True, env=environment(self._settings.mask, self._built) | sockets
                                     | self._settings.environment | _ALWAYS | _SANITIZERS | ours)
 
     def _watch(self, children: list["subprocess.Popen[bytes]"], names: list[str]) -> None:
@@ -134,7 +134,7 @@ class AflFuzzing:
         with sockets_folder() as sockets:
             done = subprocess.run([str(self._built.program), str(path)], capture_output=True, text=True, errors="replace", check=False,
                                   stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT,
-                                  env=environment(self._settings.mask) | sockets | self._settings.environment)
+                                  env=environment(self._settings.mask, self._built) | sockets | self._settings.environment)
         finding = parse(done.stderr)
         if finding is None:
             self._progress.say("crash", f"{path} does not happen again when it is executed alone")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.build import ROOT, build_configured
@@ -27,6 +27,7 @@ MUTATOR = "-mutator"
 class Built:
     folder: Path
     target: Target
+    environment: dict[str, str] = field(default_factory=dict)  # that its programs want besides the usual
 
     @property
     def program(self) -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,10 +22,11 @@ from .engine import Found, Fuzzing, Settings, Totals
 from .guest_findings import known_in_guest
 from .guest_fuzz import GuestFuzzing, GuestTotals, coverage_bed, input_tool, keep, seeds_in
 from .guest_replay import complaints_of_peer
+from .outside import attacking, expect_start, outside
 from .known import known_findings, mask_of
 from .planted import Effort, run_planted
 from .targets import TARGETS, Target, find_target
-from .triage import Wish, triage
+from .triage import Wish, target_of, triage
 
 MAX_JOBS = 64
 LIBFUZZER, AFLPP = "libfuzzer", "aflpp"
@@ -34,7 +36,7 @@ PLANTED_SECONDS = 60.0  # that one planted defect is looked for
 def main(arguments: argparse.Namespace) -> int:
     progress = Progress()
     if arguments.target == "triage":
-        return triage([Path(name) for name in arguments.inputs], progress, Wish(not arguments.no_guest, arguments.promote))
+        return _triage([Path(name) for name in arguments.inputs], arguments, progress)
     if arguments.target == "list":
         for target in TARGETS:
             print(f"{target.name:<16} {target.what}")
@@ -47,6 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
         seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or PLANTED_SECONDS
         return run_planted(find_target(arguments.inputs[0]), arguments.inputs[1:], Effort(seconds, arguments.runs, arguments.seed), progress)
     target = find_target(arguments.target)
+    if not target.command and (arguments.peer or arguments.peer_command or arguments.mask):
+        raise Stop(USAGE, f"--peer, --peer-command and --mask are for backend-command, not for {target.name}")
     if arguments.inputs:
         raise Stop(USAGE, f"unexpected: {' '.join(arguments.inputs)}", "inputs are for `fuzz triage`")
     if not 1 <= arguments.jobs <= MAX_JOBS:
@@ -55,9 +59,19 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.engine != LIBFUZZER:
             raise Stop(USAGE, f"--engine {arguments.engine}: {target.name} has an engine of its own")
         return _fuzz_in_guest(target, arguments, progress)
+    if target.command:
+        return _fuzz_command(target, arguments, progress)
     if arguments.coverage:
         return report(target, arguments.corpus or target.corpus, progress)
     return _fuzz(target, arguments, progress)
+
+
+def _triage(paths: list[Path], arguments: argparse.Namespace, progress: Progress) -> int:
+    wish = Wish(not arguments.no_guest, arguments.promote)
+    if not any(target_of(path).command for path in paths):
+        return triage(paths, progress, wish)
+    with outside(arguments, progress) as peer:
+        return triage(paths, progress, wish, peer)
 
 
 def _out_folder(target: Target, out: Path | None) -> Path:
@@ -105,6 +119,33 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
     return 1 if totals.found else 0
 
 
+def _fuzz_command(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
+    if arguments.driver_source is not None or arguments.coverage or arguments.engine != LIBFUZZER or arguments.sync is not None:
+        raise Stop(USAGE, f"--driver-source, --coverage, --engine and --sync are not for {target.name}")
+    with outside(arguments, progress) as peer:
+        unmasked = mask_of(target, arguments.unmask, list(peer.known))
+        masked = [*([] if unmasked == "none" else unmasked.split(",")), *arguments.mask]
+        built = attacking(build_target(target, progress), peer, masked)
+        expect_start(built)
+        folder = _out_folder(target, arguments.out)
+        corpus = folder / "corpus"
+        count = load(built, arguments.corpus or target.corpus, corpus, must_exist=arguments.corpus is None)
+        print(f"target    {target.name}: {peer.shown}")
+        print(f"corpus    {count} inputs from {arguments.corpus or target.corpus}")
+        for name in masked:
+            print(f"masked    {name}")
+        seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or 60.0
+        settings = Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, "none")
+        started = time.monotonic()
+        totals = Fuzzing(built, settings, folder, corpus, progress).run()
+        used = time.monotonic() - started
+        if arguments.corpus is not None:
+            print(f"kept      {save(built, corpus, arguments.corpus, 'none')} inputs in {arguments.corpus}")
+    _summary(totals, used, folder)
+    _record(replace(target, peer=peer.name), totals, used, folder)
+    return 1 if totals.found else 0
+
+
 def _fuzz_in_guest(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
     known = known_in_guest()
     mask = mask_of(target, arguments.unmask, list(known))
@@ -148,18 +189,19 @@ def _fuzz_in_guest(target: Target, arguments: argparse.Namespace, progress: Prog
 
 
 def _merge(folders: list[Path], names: list[str], progress: Progress) -> int:
-    """Corpora, of other machines perhaps, into the first of them: what reaches more than the others, by libFuzzer's -merge."""
-    if not names or len(folders) < 2:
+    """Corpora, of other machines perhaps, into the first of them: what reaches more than the others, by libFuzzer's -merge. One alone
+    is made smaller."""
+    if not names or not folders:
         raise Stop(USAGE, "fuzz merge needs a target, the corpus to keep, and others", "e.g. ./displif-cts fuzz merge backend corpus theirs/*")
     target = find_target(names[0])
-    if target.guest:
+    if target.command or target.guest:
         raise Stop(USAGE, f"corpora of {target.name} are not merged: libFuzzer does not see what they reach")
     built = build_target(target, progress)
     with tempfile.TemporaryDirectory(prefix="displif-cts-merge-") as name:
         together = Path(name) / "together"
         together.mkdir()
         for number, folder in enumerate(folders):
-            load(built, folder, Path(name) / str(number), must_exist=number > 0)
+            load(built, folder, Path(name) / str(number), must_exist=number > 0 or len(folders) == 1)
             for path in (Path(name) / str(number)).iterdir():
                 path.rename(together / f"{number}-{path.name}")
         before = sum(1 for _ in together.iterdir())

@@ -46,7 +46,7 @@ def save(built: Built, corpus: Path, given: Path, mask: str) -> int:
         merged = Path(name) / "merged"
         merged.mkdir()
         done = subprocess.run([str(built.program), "-merge=1", str(merged), str(corpus)], capture_output=True, text=True,
-                              errors="replace", check=False, env=environment(mask) | sockets, cwd=name)
+                              errors="replace", check=False, env=environment(mask, built) | sockets, cwd=name)
         if done.returncode != 0:
             raise Stop(INFRASTRUCTURE, f"the corpus cannot be merged: {done.stderr.strip()[-300:]}")
         try:

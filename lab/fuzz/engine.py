@@ -56,9 +56,9 @@ class Settings:
     environment: dict[str, str] = field(default_factory=dict)  # besides the usual
 
 
-def environment(mask: str) -> dict[str, str]:
+def environment(mask: str, built: Built | None = None) -> dict[str, str]:
     """The target's: which known findings it passes over, and who makes its stacks readable."""
-    result = dict(os.environ, DISPLIF_FUZZ_MASK=mask)
+    result = dict(os.environ, DISPLIF_FUZZ_MASK=mask) | (built.environment if built is not None else {})
     result.pop("DISPLIF_FUZZ_VERBOSE", None)
     symbolizer = Path("/usr/lib/llvm-14/bin/llvm-symbolizer")
     if symbolizer.exists():
@@ -152,7 +152,7 @@ class Fuzzing:
         with sockets_folder() as sockets, open(self._log(job), "wb") as log:
             child = subprocess.Popen([str(self._built.program), *options, str(self._corpus)], stdin=subprocess.DEVNULL,
                                      stdout=log, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True,
-                                     env=environment(self._settings.mask) | sockets | self._settings.environment)
+                                     env=environment(self._settings.mask, self._built) | sockets | self._settings.environment)
             self._watch(job, child)
         return self._ended(job, child.returncode, artifacts)
 

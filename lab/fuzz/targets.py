@@ -19,7 +19,9 @@ class Target:
     role: str = "suite"  # frontend or backend: what is attacked; suite: ourselves
     typed: bool = True  # inputs are typed actions, committed as text
     sources: tuple[str, ...] = ()  # of the code under test, as coverage names them
+    corpus_of: str = ""  # whose committed inputs it starts from, where not its own
     peer: str = ""  # what is attacked, as the suite's descriptors name it
+    command: bool = False  # what is attacked is a program that the user names
     guest: bool = False  # what is attacked runs in a machine of the qemu bed, and no program of an engine
 
     @property
@@ -28,11 +30,11 @@ class Target:
 
     @property
     def corpus(self) -> Path:
-        return CORPORA / self.name
+        return CORPORA / (self.corpus_of or self.name)
 
     @property
     def bed(self) -> str:
-        return "qemu" if self.guest else "in process"
+        return "qemu" if self.guest else "loopback" if self.command else "in process"
 
 
 TARGETS = (
@@ -44,13 +46,15 @@ TARGETS = (
            sources=("fake_backend", "displif")),
     Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend", peer="displif-fake-backend",
            sources=("fake_backend", "displif", "bus")),
+    Target("backend-command", "fuzzers/backend", "somebody's backend as a program on loopback (--peer-command), attacked by its frontend", role="backend",
+           command=True, corpus_of="backend"),
     Target("parsers", "fuzzers/harness", "the suite's own readers of packets, rings, event pages, directories, nodes and EDIDs",
            typed=False, sources=("displif", "bus")),
     Target("stream", "fuzzers/harness", "the readers of the stream: verdicts folded, messages handed to the monitors", typed=False,
            sources=("runner", "trace")),
     Target("store-server", "fuzzers/harness", "loopback's xenstored, fed by three connections", typed=False, sources=("store",)),
 )
-IN_PROCESS = tuple(target for target in TARGETS if not target.guest)
+IN_PROCESS = tuple(target for target in TARGETS if not target.guest and not target.command)
 EMPTY = Target("empty", "fuzzers/empty", "the engine and the inputs' reader alone")
 
 

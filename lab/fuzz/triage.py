@@ -16,6 +16,7 @@ from .corpus import pack_text, print_input
 from .engine import environment
 from .findings import Finding, parse
 from .guest_fuzz import input_tool, run_tool
+from .outside import Outside, attacking
 from .guest_replay import GuestReplay, Replay, evidence, reason_for_model_only
 from .known import Known, known_findings
 from .promote import promote
@@ -26,7 +27,7 @@ from .targets import TARGETS, Target
 LIMIT = 60  # seconds of one replay
 
 
-def _target_of(path: Path) -> Target:
+def target_of(path: Path) -> Target:
     """By the folder of the run that found it, or of the corpus that it is in: the first target if neither says."""
     for target in sorted(TARGETS, key=lambda each: -len(each.name)):  # one name may be the beginning of another
         if any(target.name in part for part in path.resolve().parts):
@@ -40,7 +41,7 @@ def replay(built: Built, path: Path, mask: str = "none") -> Finding | None:
         with sockets_folder() as sockets:
             done = subprocess.run([str(built.program), f"-timeout={LIMIT}", str(path)], capture_output=True, text=True,
                                   errors="replace", check=False, timeout=2 * LIMIT, cwd=path.parent,
-                                  env=environment(mask) | sockets | {"ASAN_OPTIONS": "malloc_context_size=12"})
+                                  env=environment(mask, built) | sockets | {"ASAN_OPTIONS": "malloc_context_size=12"})
     except subprocess.TimeoutExpired:
         return Finding("timeout", "it does not end", ())
     return parse(done.stderr) if done.returncode != 0 else None
@@ -100,7 +101,8 @@ class Verdict:
     guest: Replay | None = None
 
 
-def triage(paths: list[Path], progress: Progress, wish: Wish = Wish()) -> int:
+def triage(paths: list[Path], progress: Progress, wish: Wish = Wish(), peer: Outside | None = None) -> int:
+    """`peer`: what inputs of backend-command attack."""
     if not paths:
         raise Stop(USAGE, "fuzz triage needs inputs", "e.g. out/fuzz-*/findings/*/input")
     if wish.promote is not None and (len(paths) > 1 or not wish.guest):
@@ -110,7 +112,7 @@ def triage(paths: list[Path], progress: Progress, wish: Wish = Wish()) -> int:
             raise Stop(USAGE, f"{path} is no file")
     replays = GuestReplay(progress)
     try:
-        verdicts = [_one(path, progress, replays, wish) for path in paths]
+        verdicts = [_one(path, progress, replays, wish, peer) for path in paths]
         if wish.promote is not None:
             _promote(wish.promote, verdicts[0], replays)
     finally:
@@ -127,16 +129,18 @@ def _promote(name: str, verdict: Verdict, replays: GuestReplay) -> None:
           "./displif-cts expectations update, ./displif-cts certify --make-list")
 
 
-def _one(path: Path, progress: Progress, replays: GuestReplay, wish: Wish) -> Verdict:
-    target = _target_of(path)
+def _one(path: Path, progress: Progress, replays: GuestReplay, wish: Wish, peer: Outside | None) -> Verdict:
+    target = target_of(path)
     print(f"input     {path}")
-    verdict = _in_guest(path, progress, replays) if target.guest else _in_process(path, target, progress, replays, wish)
+    verdict = _in_guest(path, progress, replays) if target.guest else _in_process(path, target, progress, replays, wish, peer)
     print(f"verdict   {verdict.word}: {verdict.text}")
     return verdict
 
 
-def _in_process(path: Path, target: Target, progress: Progress, replays: GuestReplay, wish: Wish) -> Verdict:
+def _in_process(path: Path, target: Target, progress: Progress, replays: GuestReplay, wish: Wish, peer: Outside | None) -> Verdict:
     built = build_target(target, progress)
+    if peer is not None and target.command:
+        built = attacking(built, peer, [])
     text = print_input(built, path) if target.typed else ""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,9 +159,10 @@ def _in_process(path: Path, target: Target, progress: Progress, replays: GuestRe
     if target.driver:
         seen = f" (the case {known.seen} shows it there)" if known is not None and known.seen else ""
         return Verdict("model only", f"not replayed in the real guest{seen}", lines)
+    where = f"as a program: {peer.shown}" if peer is not None and target.command else "in process"
     if found.broken_requirement:
-        return Verdict("real", f"the backend breaks {found.kind}, in process", lines)
-    return Verdict("real", "the code under test is the one that ships, in process", lines)
+        return Verdict("real", f"the backend breaks {found.kind}, {where}", lines)
+    return Verdict("real", f"the code under test is the one that ships, {where}", lines)
 
 
 def _confirm(found: Finding, known: Known | None, whole: list[str], lines: list[str], replays: GuestReplay) -> Verdict:

@@ -225,7 +225,7 @@ def test_corpora_are_merged(built: builds.Built, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "kept      2 of 2 inputs" in done.stdout
     assert any("call=create" in path.read_text(encoding="utf-8") for path in ours.iterdir())
-    done = fuzz("merge", "linux-frontend", ours)
+    done = fuzz("merge", "linux-frontend")
     assert done.returncode == 2 and "fuzz merge needs a target, the corpus to keep, and others" in done.stderr
 
 

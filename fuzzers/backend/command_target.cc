@@ -1,0 +1,56 @@
+// The fuzz target backend-command: somebody's backend, as a program (command_backend.h).
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <optional>
+
+#include "fuzzers/backend/attacker.h"
+#include "fuzzers/backend/command_backend.h"
+#include "fuzzers/backend/finding.h"
+#include "fuzzers/input/codec.h"
+
+namespace {
+
+using namespace displif_cts::fuzz_backend;
+
+// The attacker goes before the machine that it acts in.
+struct World {
+  CommandBackend machine;
+  Attacker attacker{machine, false};
+};
+
+std::optional<World>& world() {
+  static std::optional<World> instance;
+  if (instance) return instance;
+  try {
+    instance.emplace();
+  } catch (const NotStarted& error) {
+    fmt::print(stderr, "displif-fuzz: the peer's command cannot be attacked: {}\n", error.what());
+    std::_Exit(3);
+  }
+  return instance;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static displif_cts::fuzz::Input input;
+  if (size <= 1) {
+    input.clear();
+  } else if (displif_cts::fuzz::decode_into({data, size}, input) != nullptr) {
+    return -1;
+  }
+  try {
+    world()->attacker.play(input);
+  } catch (const PassedOver&) {
+    world().reset();  // nobody knows what it has now
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "FINDING exception: {}\n", error.what());
+    std::abort();
+  }
+  return 0;
+}
