@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -38,6 +39,7 @@ struct Arguments {
   bool be_alloc = false;
   bool writable = false;
   bool attach = false;
+  bool poll = false;
   bool follow = false;
   bool screen = false;
   bool quiet = false;
@@ -66,6 +68,7 @@ void describe(CLI::App& app, Arguments& args) {
   app.add_option("--versions", args.versions, "Protocol versions to offer (default 1,2)")
       ->delimiter(',');
   app.add_flag("--be-alloc", args.be_alloc, "Offer to allocate the buffers");
+  app.add_flag("--poll", args.poll, "Look for requests without waiting to be notified");
   app.add_flag("--writable", args.writable, "Map the guest's buffers for writing too");
   app.add_flag("--attach", args.attach,
                "Serve a device that the tool stack has created, instead of creating one");
@@ -107,6 +110,7 @@ fb::Options options_of(const Arguments& args) {
   options.be_alloc = args.be_alloc;
   options.writable_buffers = args.writable;
   options.versions = args.versions;
+  if (args.poll) options.unnotified_after = std::chrono::milliseconds(0);
   if (!args.connectors.empty()) options.connectors.clear();
   for (const std::string& text : args.connectors) {
     const auto resolution = displif_cts::displif::parse_resolution(text);

@@ -63,7 +63,7 @@ void Attacker::connect() {
   machine_.connect();
   oracle_.forget(machine_.protocol());
   sides_.fill({});
-  overfull_ = stirred_ = running_ = prepared_ = false;
+  overfull_ = stirred_ = running_ = false;
   connected_ = true;
   connection_ = machine_.connections();
   // A ring and an event page each; somebody else's may map them as it likes.
@@ -82,9 +82,12 @@ void Attacker::play(const fuzz::Input& input) {
     machine_.forget();
   }
   if (!whole_connections_ && !oracle_.unsure()) return;
-  if (connected_ && !machine_.disconnect())
+  if (connected_ && !machine_.disconnect()) {
+    if (const std::string how = machine_.ended(); !how.empty())
+      finding("ended-" + how + "-in-closing", machine_.trouble());
     finding("bus.backend-follows-closing",
             "the frontend is Closed, and the backend stays connected");
+  }
   connected_ = false;
   base_mapped_ = 0;
   expect_nothing_left();
@@ -103,11 +106,11 @@ void Attacker::perform(const Action& action) {
       set_index(action);
       break;
     case Kind::poke:
-      announce_all();
+      let_it_answer();
       poke(action);
       break;
     case Kind::directory:
-      announce_all();
+      let_it_answer();
       write_directory(action);
       break;
     case Kind::time:
@@ -207,7 +210,7 @@ void Attacker::send(const Action& action) {
   for (std::size_t i = 0; i < kConnectors; ++i) {
     if (i == connector) continue;
     if (sides_[i].notified) run();
-    announce(i);
+    if (!sides_[i].pending.empty()) let_it_answer();
   }
   Side& side = sides_[connector];
   if (side.prod - side.answered >= kRingSlots) run();
@@ -215,40 +218,44 @@ void Attacker::send(const Action& action) {
   const auto id = static_cast<std::uint16_t>(side.next_id + action.values[F::id]);
   ++side.next_id;
   transport.ring.write_slot(side.prod, packet_of(action, id));
-  side.prod += low(action.values[F::push]);
-  transport.ring.set_req_prod(side.prod);
+  publish(connector, side.prod + low(action.values[F::push]));
   if (action.values[F::notify] != 0) notify(connector);
 }
 
+// A backend that runs when it likes may take a request as soon as it is published, and answers it
+// in its slot: so it is noted before.
+void Attacker::publish(std::size_t connector, std::uint32_t prod) {
+  Side& side = sides_[connector];
+  const std::uint32_t waiting = prod - side.answered;
+  // From a ring that cannot be it takes nothing more; and what is withdrawn it may have taken.
+  if (waiting > kRingSlots || waiting < side.pending.size()) let_it_answer();
+  side.prod = prod;
+  if (!machine_.runs_when_told()) note(connector);
+  machine_.transport(connector).ring.set_req_prod(prod);
+}
+
 void Attacker::notify(std::size_t connector) {
-  if (!machine_.runs_when_told()) prepare();
   machine_.transport(connector).req_port.notify();
   sides_[connector].notified = stirred_ = true;
   if (!machine_.runs_when_told()) run();
 }
 
 void Attacker::notify_of_events(std::size_t connector) {
-  if (!machine_.runs_when_told()) prepare();
   machine_.transport(connector).evt_port.notify();
   stirred_ = true;
   if (!machine_.runs_when_told()) run();
 }
 
-// A backend that runs when it likes may take a request at any time; as it stands at which, nobody
-// could say. So it hears of it before the memory behind it changes, or another ring has more.
-void Attacker::announce(std::size_t connector) {
-  const Side& side = sides_[connector];
-  const std::uint32_t waiting = side.prod - side.answered;
-  if (!machine_.runs_when_told() && !running_ && waiting != 0 && waiting <= kRingSlots)
-    notify(connector);
-}
-
-void Attacker::announce_all() {
-  for (std::size_t i = 0; i < kConnectors; ++i) announce(i);
+// As memory stands when a request is taken nobody could say of a backend that runs when it likes.
+// So it has answered before memory changes, or an index, or another ring has more.
+void Attacker::let_it_answer() {
+  const auto waits = [](const Side& side) { return !side.pending.empty(); };
+  if (!machine_.runs_when_told() && !running_ && std::ranges::any_of(sides_, waits)) run();
 }
 
 void Attacker::set_index(const Action& action) {
   using F = fuzz::Index;
+  let_it_answer();
   const std::size_t connector = action.values[F::connector] % kConnectors;
   Side& side = sides_[connector];
   Transport& transport = machine_.transport(connector);
@@ -258,8 +265,7 @@ void Attacker::set_index(const Action& action) {
   const auto wanted = [&](std::uint32_t present) { return relative ? present + value : value; };
   switch (static_cast<fuzz::IndexName>(action.values[F::which] % 6)) {
     case fuzz::IndexName::req_prod:
-      side.prod = wanted(side.prod);
-      transport.ring.set_req_prod(side.prod);
+      publish(connector, wanted(side.prod));
       break;
     case fuzz::IndexName::req_event:
       transport.ring.set_req_event(wanted(now.req_event));
@@ -292,13 +298,16 @@ void Attacker::poke(const Action& action) {
   const bool event = action.values[F::page] % 2 == 1;
   const std::size_t offset = action.values[F::offset] % displif::kPageSize & ~std::size_t{3};
   const std::uint32_t value = low(action.values[F::value]);
+  if (!event && offset == 0) {
+    publish(connector, value);
+    return;
+  }
   const auto page = event ? transport.event_page.page(0) : transport.ring_page.page(0);
   std::memcpy(page.data() + offset, &value, sizeof(value));
   if (event) {
     side.events_poked = side.events_poked || offset == 4;
     return;
   }
-  if (offset == 0) side.prod = value;
   side.rsp_poked = side.rsp_poked || offset == 8;
 }
 
@@ -402,34 +411,40 @@ void Attacker::in_the_middle() {
   }
 }
 
-void Attacker::before_run(std::size_t connector) {
+// What the backend may take from the ring.
+void Attacker::note(std::size_t connector) {
   Side& side = sides_[connector];
-  side.pending.clear();
+  displif::SharedRing& ring = machine_.transport(connector).ring;
   // What the frontend itself has put there must not look like an answer.
-  if (side.rsp_poked) machine_.transport(connector).ring.set_rsp_prod(side.answered + kNoAnswer);
+  if (side.rsp_poked && side.pending.empty()) ring.set_rsp_prod(side.answered + kNoAnswer);
+  if (side.events_poked && side.pending.empty() && !machine_.runs_when_told())
+    machine_.transport(connector).events.set_in_prod(side.in_prod + kNoAnswer);
   const std::uint32_t waiting = side.prod - side.answered;
   overfull_ = overfull_ || waiting > kRingSlots;
   if (waiting > kRingSlots)
     return;  // there cannot be that many: ring.h, "Ill-behaved frontend determination"
-  for (std::uint32_t i = 0; i < waiting; ++i) {
-    const displif::Request request =
-        displif::decode_request(machine_.transport(connector).ring.read_slot(side.answered + i));
+  for (auto i = static_cast<std::uint32_t>(side.pending.size()); i < waiting; ++i) {
+    const displif::Request request = displif::decode_request(ring.read_slot(side.answered + i));
     side.pending.push_back({request, Oracle::directory_of(request, machine_.memory())});
   }
 }
 
-// What the backend may find from now on.
-void Attacker::prepare() {
-  for (std::size_t i = 0; i < kConnectors; ++i) before_run(i);
-  memory_moves_ = events_move_ = false;
-  if (!machine_.runs_when_told()) quiet_until_ = xen::in(kQuiet);
-  prepared_ = true;
+// What has not been announced is announced now, where the backend may have begun with it: only what
+// it owes can be waited for.
+void Attacker::prepare(std::size_t connector) {
+  Side& side = sides_[connector];
+  if (machine_.runs_when_told()) side.pending.clear();
+  note(connector);
+  if (machine_.runs_when_told() || side.notified || side.pending.empty()) return;
+  machine_.transport(connector).req_port.notify();
+  side.notified = stirred_ = true;
 }
 
 void Attacker::run() {
   if (!connected_) return;
-  if (!prepared_) prepare();
-  prepared_ = false;
+  memory_moves_ = events_move_ = false;
+  if (!machine_.runs_when_told()) quiet_until_ = xen::in(kQuiet);
+  for (std::size_t i = 0; i < kConnectors; ++i) prepare(i);
   running_ = true;
   // On a connection that stays, only a notification can move the backend.
   if (stirred_ || whole_connections_) machine_.run(*this);
@@ -459,7 +474,8 @@ bool Attacker::settled() {
     case Owed::events:
       return std::ranges::all_of(kBoth, [this](std::size_t i) {
         const Side& side = sides_[i];
-        return machine_.transport(i).events.in_prod() - side.in_prod == side.flips.size();
+        return side.flips.empty() ||
+               machine_.transport(i).events.in_prod() - side.in_prod == side.flips.size();
       });
     case Owed::unmapping:
       return machine_.mapped() == base_mapped_;
@@ -516,6 +532,7 @@ void Attacker::after_run(std::size_t connector) {
     if (flip != nullptr && response.status == 0) side.flips.push_back(flip->fb_cookie);
   }
   side.answered += published;
+  side.pending.clear();
   if (published > 0) side.rsp_poked = false;
   judge_events(connector);
 }
@@ -574,7 +591,7 @@ void Attacker::clean_request(const displif::RequestBody& body, std::size_t conne
   const displif::Packet packet = displif::encode_request(side.next_id++, body);
   last_operation_ = displif::decode_request(packet).operation;
   transport.ring.write_slot(side.prod, packet);
-  transport.ring.set_req_prod(++side.prod);
+  publish(connector, side.prod + 1);
   if (!side.notified) notify(connector);
 }
 

@@ -39,7 +39,7 @@ class Attacker final : private Waiting {
     bool notified = false;                 // since the backend ran last
     bool rsp_poked = false;                // the frontend has written over rsp_prod
     bool events_poked = false;             // and over in_prod
-    std::vector<Pending> pending;          // what the backend may take, while it runs
+    std::vector<Pending> pending;          // what the backend may take
     std::vector<displif::FbCookie> flips;  // events that it owes
   };
 
@@ -56,19 +56,19 @@ class Attacker final : private Waiting {
   void write_directory(const fuzz::Action& action);
   void set_state(const fuzz::Action& action);
   void write_store(const fuzz::Action& action);
+  void publish(std::size_t connector, std::uint32_t prod);
   void notify(std::size_t connector);
   void notify_of_events(std::size_t connector);
 
   void run();
-  void prepare();
-  void announce(std::size_t connector);
-  void announce_all();
+  void let_it_answer();
   void await(Owed owed);
   bool settled() override;
   void tick() override { middle_of_a_call(); }
   bool all_answered() const;
   void judge_end();
-  void before_run(std::size_t connector);
+  void note(std::size_t connector);
+  void prepare(std::size_t connector);
   void after_run(std::size_t connector);
   void judge_events(std::size_t connector);
   static void middle_of_a_call();
@@ -96,7 +96,6 @@ class Attacker final : private Waiting {
   bool stirred_ = false;         // something was notified since the backend ran last
   bool memory_moves_ = false;    // directories have changed while the backend ran
   bool events_move_ = false;     // event pages have
-  bool prepared_ = false;        // for what the backend does now
   bool overfull_ = false;        // a ring has had more requests than slots: a backend may end the
                                  // connection (ring.h)
   xen::Deadline quiet_until_{};  // how long it may take to do what it must not

@@ -24,7 +24,12 @@ using std::chrono_literals::operator""s;
 
 constexpr std::chrono::seconds kReady = 10s;
 constexpr std::chrono::seconds kConnects = 5s;
-constexpr unsigned kSpins = 400;       // looks before a wait gives the processor away
+// No limit is shorter, whatever the descriptor says: how quick a backend is the cases judge, and a
+// sanitizer takes its time for a report, after which there is no answer.
+constexpr milliseconds kLeast = 3000ms;
+constexpr milliseconds kEnds = 500ms;
+constexpr unsigned kSpins = 400;          // looks before a wait gives the processor away
+constexpr std::size_t kLastWords = 4096;  // octets that are shown of what it said
 constexpr milliseconds kLookAt = 5ms;  // how often a wait looks whether the backend is still there
 
 std::string variable(const char* name) {
@@ -58,9 +63,9 @@ CommandBackend::CommandBackend() {
   unsigned response = 0, event = 0, removal = 0;
   if (std::sscanf(variable("DISPLIF_FUZZ_TIMES").c_str(), "%u,%u,%u", &response, &event,
                   &removal) == 3) {
-    response_ = milliseconds(response);
-    event_ = milliseconds(event);
-    removal_ = milliseconds(removal);
+    response_ = std::max(kLeast, milliseconds(response));
+    event_ = std::max(kLeast, milliseconds(event));
+    removal_ = std::max(kLeast, milliseconds(removal));
   }
   start();
 }
@@ -172,7 +177,21 @@ bool CommandBackend::disconnect() {
 
 // --- what becomes of it
 
-std::string CommandBackend::ended() { return program_->ended().value_or(""); }
+// A handler of its own may still be at work, on a fault for instance, when the connection is over.
+std::string CommandBackend::ended() {
+  const auto until = xen::in(connected_ ? 0ms : kEnds);
+  while (!program_->ended() && xen::Clock::now() < until) std::this_thread::sleep_for(5ms);
+  return program_->ended().value_or("");
+}
+
+// Why it has ended it says itself, before.
+void CommandBackend::tell_last_words(const std::string& output) {
+  std::size_t from = output.size() > kLastWords ? output.find('\n', output.size() - kLastWords) : 0;
+  if (from == std::string::npos) from = output.size() - kLastWords;
+  std::istringstream lines(output.substr(from));
+  for (std::string line; std::getline(lines, line);)
+    std::fprintf(stderr, "peer: %s\n", line.c_str());
+}
 
 std::string CommandBackend::trouble() const {
   const std::string output = program_->output();
@@ -180,6 +199,8 @@ std::string CommandBackend::trouble() const {
   if (output.find("Sanitizer") != std::string::npos ||
       output.find("runtime error: ") != std::string::npos)
     std::fprintf(stderr, "%s\n", output.c_str());
+  else if (program_->ended())
+    tell_last_words(output);
   return fmt::format("state {}; {}", backend_state(), last_line(output));
 }
 

@@ -53,6 +53,7 @@ class CommandBackend final : public Machine {
  private:
   void start();
   void await_ready();
+  static void tell_last_words(const std::string& output);
   bool wait(Waiting& waiting, std::chrono::milliseconds most);
   std::string backend_state() const;
   bool await_state(std::initializer_list<bus::State> wanted);

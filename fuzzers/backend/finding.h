@@ -13,7 +13,7 @@ namespace displif_cts::fuzz_backend {
 struct PassedOver {};
 
 // Is that a finding which is known of this backend, or a requirement that it need not keep? As
-// DISPLIF_FUZZ_PASS_OVER lists them, with commas.
+// DISPLIF_FUZZ_PASS_OVER lists them, with commas; `*` stands for anything.
 bool passed_over(std::string_view name);
 
 }  // namespace displif_cts::fuzz_backend

@@ -17,7 +17,6 @@ namespace {
 
 using displif::Operation;
 using fake_backend::Answer;
-using fake_backend::CreateBuffer;
 using fake_backend::ReadEdid;
 
 constexpr std::int32_t kLowestError = -4095;
@@ -175,8 +174,10 @@ bool Oracle::judge(std::size_t connector, const displif::Request& request,
   judge_packet(request, response);
   const Answer answer = model_.decide(connector, request, none_);
   const bool success = response.status == 0;
-  const auto* create = std::get_if<CreateBuffer>(&answer.effect);
-  const bool fills = success && create != nullptr && create->buffer.backend_allocated;
+  const auto* create = request.as<displif::DbufCreate>();
+  // Also where it should have refused.
+  const bool fills =
+      success && create != nullptr && (create->flags & XENDISPL_DBUF_FLG_REQ_ALLOC) != 0;
   if (unsure_) return fills;
   if (answer.status != 0) {
     if (!success) return false;
@@ -184,7 +185,7 @@ bool Oracle::judge(std::size_t connector, const displif::Request& request,
     if (strict_ || !left_open(requirement))
       broken(requirement, fmt::format("{}: {}", text_of(request, response), answer.reason.text()));
     unsure_ = unsure_ || !strict_;
-    return false;
+    return fills;
   }
   if (success && directory == Directory::unusable)
     broken(request.operation == XENDISPL_OP_GET_EDID ? "get-edid.invalid-directory-rejected"

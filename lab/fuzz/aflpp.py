@@ -1,7 +1,9 @@
-"""AFL++'s processes: the target in persistent mode (preset fuzz-aflpp), with the suite's mutator in a library."""
+"""AFL++'s processes: the target in persistent mode (preset fuzz-aflpp), with the suite's mutator in a library; or, where the code under
+test is another's program, without instrumentation (-n), in a process for each input."""
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,12 +19,15 @@ from lab.progress import Progress
 from .builds import Built
 from .corpus import pack_text
 from .engine import EVERY, MAX_LEN, TIMEOUT, Found, Settings, Totals, environment
-from .findings import parse
+from .findings import Finding, parse
 from .sockets import sockets_folder
 
 PRESET = "fuzz-aflpp"
 PROGRAM = "afl-fuzz"
 PACKAGE = "afl++"
+# Without instrumentation each crash is kept, and each seed costs some processes before the first mutant.
+MOST_AGAIN = 50  # crashes of a process that are executed again
+MOST_SEEDS = 16
 EMPTY_INPUT = "displif-cts fuzz input 1\n"
 # What AFL++ asks of the sanitizers, beside the target's own options.
 _SANITIZERS = {"ASAN_OPTIONS": "abort_on_error=1:symbolize=0", "UBSAN_OPTIONS": "abort_on_error=1:halt_on_error=1:symbolize=0"}
@@ -41,7 +46,17 @@ def stats_of(folder: Path) -> dict[str, str]:
     try:
         return dict(_STAT.findall((folder / "fuzzer_stats").read_text(encoding="utf-8")))
     except OSError:
+        return _plotted(folder)
+
+
+def _plotted(folder: Path) -> dict[str, str]:
+    """With -n there is a line of figures for plots, and nothing else."""
+    try:
+        names, *rows = (folder / "plot_data").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
         return {}
+    row = dict(zip(names.lstrip("# ").split(", "), rows[-1].split(", "))) if rows else {}
+    return {"execs_done": row["total_execs"], **row} if "total_execs" in row else {}
 
 
 def names_for(sync: Path, jobs: int, shared: bool) -> list[tuple[str, str]]:
@@ -59,6 +74,9 @@ class AflFuzzing:
         self._built, self._settings, self._folder, self._corpus, self._progress = built, settings, folder, corpus, progress
         self._shared = sync is not None
         self._sync = sync or folder / "aflpp"
+        self._blind = built.target.command
+        self._seeds = folder / "seeds" if self._blind else corpus
+        self._program = built.replay if self._blind else built.program
         self.totals = Totals()
 
     def run(self) -> Totals:
@@ -66,9 +84,13 @@ class AflFuzzing:
             self._sync.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Stop(INFRASTRUCTURE, f"{self._sync}: {error.strerror}") from None
-        if not any(self._corpus.iterdir()):  # AFL++ wants one
+        if self._blind:
+            self._take_seeds()
+        if not any(self._seeds.iterdir()):  # AFL++ wants one
             self._first_input()
-        names = names_for(self._sync, self._settings.jobs, self._shared)
+        # Without instrumentation there is nothing to share: -M and -S are refused.
+        names = ([("-n", str(job)) for job in range(self._settings.jobs)] if self._blind
+                 else names_for(self._sync, self._settings.jobs, self._shared))
         children: list[subprocess.Popen[bytes]] = []
         with sockets_folder() as sockets:
             try:
@@ -84,12 +106,23 @@ class AflFuzzing:
 
     def _first_input(self) -> None:
         if self._built.target.typed:
-            shutil.copy(pack_text(self._built, EMPTY_INPUT, self._folder), self._corpus / "first")
+            shutil.copy(pack_text(self._built, EMPTY_INPUT, self._folder), self._seeds / "first")
         else:
-            (self._corpus / "first").write_bytes(b"\0")
+            (self._seeds / "first").write_bytes(b"\0")
+
+    def _take_seeds(self) -> None:
+        """Some of the corpus, without those that find something at once: AFL++ would pass over them."""
+        self._seeds.mkdir()
+        paths = sorted(self._corpus.iterdir())
+        for path in random.Random(self._settings.seed).sample(paths, min(MOST_SEEDS, len(paths))):
+            self.totals.runs += 1
+            if self._execute(path) is None:
+                shutil.copy(path, self._seeds)
+        self._progress.say("fuzz", f"{sum(1 for _ in self._seeds.iterdir())} inputs to begin with")
 
     def _start(self, option: str, name: str, sockets: dict[str, str]) -> "subprocess.Popen[bytes]":
-        argv = [PROGRAM, "-i", str(self._corpus), "-o", str(self._sync), option, name, "-t", str(1000 * TIMEOUT), "-m", "none",
+        mode = ["-o", str(self._sync / name), "-n"] if self._blind else ["-o", str(self._sync), option, name]
+        argv = [PROGRAM, "-i", str(self._seeds), *mode, "-t", str(1000 * TIMEOUT), "-m", "none",
                 "-G", str(MAX_LEN), "-s", str(self._settings.seed)]
         if self._settings.runs is not None:
             argv += ["-E", str(self._settings.runs)]
@@ -97,9 +130,10 @@ class AflFuzzing:
             argv += ["-V", str(max(1, int(self._settings.seconds)))]
         ours = {"AFL_IMPORT_FIRST": "1"} if self._shared else {}  # what the others have, before all else
         if self._built.target.typed:
+            ours |= {"AFL_FAST_CAL": "1"} if self._blind else {}
             ours |= {"AFL_CUSTOM_MUTATOR_LIBRARY": str(self._built.mutator), "AFL_CUSTOM_MUTATOR_ONLY": "1"}
         with open(self._folder / f"{name}.log", "wb") as log:
-            return subprocess.Popen([*argv, "--", str(self._built.program)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            return subprocess.Popen([*argv, "--", str(self._program), *(["@@"] if self._blind else [])], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                                     cwd=self._folder, start_new_session=True, env=environment(self._settings.mask, self._built) | sockets
                                     | self._settings.environment | _ALWAYS | _SANITIZERS | ours)
 
@@ -124,25 +158,31 @@ class AflFuzzing:
         self.totals.coverage = max(self.totals.coverage, int(stats.get("edges_found", 0)))
         self.totals.inputs = max(self.totals.inputs, int(stats.get("corpus_count", 0)))
         for kind in ("crashes", "hangs"):
-            for path in sorted((self._sync / name / kind).glob("id:*")):
+            paths = sorted((self._sync / name / kind).glob("id:*"))
+            for path in paths[:MOST_AGAIN]:
                 self._keep(path)
+            if len(paths) > MOST_AGAIN:
+                self._progress.say("crash", f"{len(paths) - MOST_AGAIN} more in {paths[0].parent} are not executed again")
         for path in (self._sync / name / "queue").glob("id:*"):
             shutil.copy(path, self._corpus / f"{name}-{path.name.split(',')[0].removeprefix('id:')}")
 
     def _keep(self, path: Path) -> None:
         """The target executes a crash again, alone, and says what it finds."""
+        if self._execute(path) is None:
+            self._progress.say("crash", f"{path} does not happen again when it is executed alone")
+
+    def _execute(self, path: Path) -> Finding | None:
         with sockets_folder() as sockets:
-            done = subprocess.run([str(self._built.program), str(path)], capture_output=True, text=True, errors="replace", check=False,
+            done = subprocess.run([str(self._program), str(path)], capture_output=True, text=True, errors="replace", check=False,
                                   stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT,
                                   env=environment(self._settings.mask, self._built) | sockets | self._settings.environment)
         finding = parse(done.stderr)
         if finding is None:
-            self._progress.say("crash", f"{path} does not happen again when it is executed alone")
-            return
+            return None
         found = self.totals.found.get(finding.key)
         if found is not None:
             found.times += 1
-            return
+            return finding
         place = self._folder / "findings" / finding.key
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place / "input")
@@ -150,3 +190,4 @@ class AflFuzzing:
         after = re.search(r"time:(\d+)", path.name)
         self.totals.found[finding.key] = Found(finding, place / "input", place / "log.txt", 1, int(after[1]) / 1000 if after else 0.0)
         self._progress.say("finding", f"{finding.key}: {finding.title()}")
+        return finding

@@ -68,7 +68,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _triage(paths: list[Path], arguments: argparse.Namespace, progress: Progress) -> int:
     wish = Wish(not arguments.no_guest, arguments.promote)
-    if not any(target_of(path).command for path in paths):
+    named = arguments.peer or arguments.peer_command
+    if not named and not any(target_of(path).command for path in paths):
         return triage(paths, progress, wish)
     with outside(arguments, progress) as peer:
         return triage(paths, progress, wish, peer)
@@ -120,12 +121,17 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
 
 
 def _fuzz_command(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
-    if arguments.driver_source is not None or arguments.coverage or arguments.engine != LIBFUZZER or arguments.sync is not None:
-        raise Stop(USAGE, f"--driver-source, --coverage, --engine and --sync are not for {target.name}")
+    if arguments.driver_source is not None or arguments.coverage or arguments.sync is not None:
+        raise Stop(USAGE, f"--driver-source, --coverage and --sync are not for {target.name}")
+    aflpp = arguments.engine == AFLPP
+    if aflpp:
+        need_aflpp()
     with outside(arguments, progress) as peer:
         unmasked = mask_of(target, arguments.unmask, list(peer.known))
         masked = [*([] if unmasked == "none" else unmasked.split(",")), *arguments.mask]
         built = attacking(build_target(target, progress), peer, masked)
+        if aflpp:
+            build_target(target, progress, replay=True, mutator=True)
         expect_start(built)
         folder = _out_folder(target, arguments.out)
         corpus = folder / "corpus"
@@ -137,7 +143,8 @@ def _fuzz_command(target: Target, arguments: argparse.Namespace, progress: Progr
         seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or 60.0
         settings = Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, "none")
         started = time.monotonic()
-        totals = Fuzzing(built, settings, folder, corpus, progress).run()
+        totals = (AflFuzzing(built, settings, folder, corpus, None, progress) if aflpp
+                  else Fuzzing(built, settings, folder, corpus, progress)).run()
         used = time.monotonic() - started
         if arguments.corpus is not None:
             print(f"kept      {save(built, corpus, arguments.corpus, 'none')} inputs in {arguments.corpus}")

@@ -55,6 +55,7 @@ TARGETS = (
     Target("store-server", "fuzzers/harness", "loopback's xenstored, fed by three connections", typed=False, sources=("store",)),
 )
 IN_PROCESS = tuple(target for target in TARGETS if not target.guest and not target.command)
+COMMAND = next(target for target in TARGETS if target.command)
 EMPTY = Target("empty", "fuzzers/empty", "the engine and the inputs' reader alone")
 
 

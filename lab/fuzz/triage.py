@@ -22,17 +22,17 @@ from .known import Known, known_findings
 from .promote import promote
 from .sessions import PEER
 from .sockets import sockets_folder
-from .targets import TARGETS, Target
+from .targets import COMMAND, TARGETS, Target
 
 LIMIT = 60  # seconds of one replay
 
 
-def target_of(path: Path) -> Target:
-    """By the folder of the run that found it, or of the corpus that it is in: the first target if neither says."""
+def target_of(path: Path, otherwise: Target = TARGETS[0]) -> Target:
+    """By the folder of the run that found it, or of the corpus that it is in."""
     for target in sorted(TARGETS, key=lambda each: -len(each.name)):  # one name may be the beginning of another
         if any(target.name in part for part in path.resolve().parts):
             return target
-    return TARGETS[0]
+    return otherwise
 
 
 def replay(built: Built, path: Path, mask: str = "none") -> Finding | None:
@@ -130,7 +130,7 @@ def _promote(name: str, verdict: Verdict, replays: GuestReplay) -> None:
 
 
 def _one(path: Path, progress: Progress, replays: GuestReplay, wish: Wish, peer: Outside | None) -> Verdict:
-    target = target_of(path)
+    target = target_of(path) if peer is None else target_of(path, COMMAND)
     print(f"input     {path}")
     verdict = _in_guest(path, progress, replays) if target.guest else _in_process(path, target, progress, replays, wish, peer)
     print(f"verdict   {verdict.word}: {verdict.text}")

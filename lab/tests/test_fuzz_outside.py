@@ -20,7 +20,8 @@ from lab.progress import Progress
 
 FAULT = "backend.omission.accepts-duplicate-dbuf-cookie"
 BROKEN = "dbuf-create.duplicate-cookie-rejected"
-FAULTY = f"{ROOT}/build/release/fake_backend/displif-fake-backend --follow --quiet --edid + --fault {FAULT}"
+REFERENCE = f"{ROOT}/build/release/fake_backend/displif-fake-backend --follow --quiet --edid +"
+FAULTY = f"{REFERENCE} --fault {FAULT}"
 
 
 def fuzz(*words: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +46,32 @@ def test_the_reference_as_a_program_has_no_finding(tmp_path: Path) -> None:
     done = fuzz("backend-command", "--runs", "250", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^NO FINDINGS: [1-9]\d* executions", done.stdout, re.MULTILINE)
+
+
+def test_requests_that_are_taken_unannounced_are_known_to_the_attacker(tmp_path: Path) -> None:
+    """A backend that never waits for a notification has answered before the attacker goes on."""
+    done = fuzz("backend-command", "--peer", "displif-fake-backend", "--peer-command", REFERENCE + " --poll", "--runs", "250",
+                "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NO FINDINGS: " in done.stdout
+
+
+def test_a_request_that_is_withdrawn_owes_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "one.txt").write_text("displif-cts fuzz input 1\nrequest notify=0\nrequest push=-1 notify=0\nrequest\n", encoding="utf-8")
+    done = fuzz("backend-command", "--corpus", tmp_path / "corpus", "--runs", "1", "--out", tmp_path / "out")
+    assert done.returncode == 0 and " 1 inputs from" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("afl-fuzz") is None, reason="afl-fuzz is not installed (afl++)")
+def test_aflpp_without_instrumentation_finds_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    words = ("backend-command", "--engine", "aflpp", "--peer", "displif-fake-backend", "--corpus", tmp_path / "corpus", "--runs", "150")
+    done = fuzz(*words, "--peer-command", FAULTY, "--out", tmp_path / "faulty")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"finding   {BROKEN}: " in done.stdout
+    assert any((tmp_path / "faulty" / "aflpp" / "0" / "crashes").glob("id:*")), "nothing that AFL++ itself has made"
+    assert not left_over(FAULT)
 
 
 def test_a_fault_is_found_masked_and_triaged(tmp_path: Path) -> None:
@@ -81,7 +108,7 @@ def test_a_sanitizers_report_is_the_finding(tmp_path: Path) -> None:
     (("--peer-command", "false"), 3, "the peer's command cannot be attacked: it ended by status-1 before it was ready"),
     (("--peer-command", "sleep 60"), 3, "the peer's command cannot be attacked: the backend does not reach InitWait"),
     (("--unmask", "none-such"), 2, "no known finding of backend-command has that name"),
-    (("--engine", "aflpp"), 2, "--driver-source, --coverage, --engine and --sync are not for backend-command"),
+    (("--engine", "aflpp", "--sync", "there"), 2, "--driver-source, --coverage and --sync are not for backend-command"),
 ])
 def test_what_cannot_be_attacked_is_said_once(words: tuple[str, ...], status: int, message: str, tmp_path: Path) -> None:
     done = fuzz("backend-command", *words, "--runs", "1", "--out", tmp_path / "out")
