@@ -13,7 +13,7 @@ import yaml
 
 from lab.build import ROOT
 from lab.errors import Stop
-from lab.fuzz import aflpp, bench, builds, engine, findings, planted
+from lab.fuzz import aflpp, bench, builds, engine, findings, guest_bench, planted
 from lab.fuzz.corpus import pack_text
 from lab.fuzz.known import known_findings, mask_of
 from lab.fuzz.targets import EMPTY, IN_PROCESS, TARGETS, Target, find_target
@@ -227,6 +227,10 @@ def test_corpora_are_merged(built: builds.Built, tmp_path: Path) -> None:
     assert any("call=create" in path.read_text(encoding="utf-8") for path in ours.iterdir())
     done = fuzz("merge", "linux-frontend")
     assert done.returncode == 2 and "fuzz merge needs a target, the corpus to keep, and others" in done.stderr
+
+
+def test_the_guests_empty_session_is_an_input_of_the_same_format() -> None:
+    assert guest_bench.without_actions("displif-cts fuzz input 1\nrequest\ntime\n") == "displif-cts fuzz input 1\n"
 
 
 def test_bench_says_what_each_target_does_against_an_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
