@@ -39,11 +39,7 @@ std::optional<World>& world() {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static displif_cts::fuzz::Input input;
-  if (size <= 1) {
-    input.clear();
-  } else if (displif_cts::fuzz::decode_into({data, size}, input) != nullptr) {
-    return -1;
-  }
+  if (!displif_cts::fuzz::take_octets({data, size}, input)) return -1;
   try {
     world()->attacker.play(input);
   } catch (const PassedOver&) {

@@ -3,5 +3,5 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static displif_cts::fuzz::Input input;
-  return size > 1 && displif_cts::fuzz::decode_into({data, size}, input) != nullptr ? -1 : 0;
+  return displif_cts::fuzz::take_octets({data, size}, input) ? 0 : -1;
 }

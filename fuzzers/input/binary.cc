@@ -89,6 +89,12 @@ const char* decode_into(std::span<const std::uint8_t> octets, Input& input) noex
   return nullptr;
 }
 
+bool take_octets(std::span<const std::uint8_t> octets, Input& input) noexcept {
+  if (octets.size() > 1) return decode_into(octets, input) == nullptr;
+  input.clear();
+  return true;
+}
+
 Input decode(std::span<const std::uint8_t> octets) {
   Input input;
   const char* wrong = decode_into(octets, input);

@@ -29,6 +29,9 @@ Input decode(std::span<const std::uint8_t> octets);
 // Null, or what is wrong; `input` is only good without an error. Does not throw: for the engines,
 // which hand in anything.
 const char* decode_into(std::span<const std::uint8_t> octets, Input& input) noexcept;
+// What an engine hands to a target: the same, and no octets, or its first single one, are an input
+// without actions. False: they are none.
+bool take_octets(std::span<const std::uint8_t> octets, Input& input) noexcept;
 
 // One line per action: its kind, and `field=value` for each field that is not polite. `#` starts a
 // comment.

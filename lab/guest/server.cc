@@ -20,6 +20,19 @@ constexpr milliseconds kLaneIdle{2000};
 // Of a call that runs by itself: `job=`, or else the verb's own `name=`.
 std::string job_name(const Arguments& args) { return args.text(args.has("job") ? "job" : "name"); }
 
+// The answer's fields, or those of the error, say whether an allocation failed.
+Json run_verb(const Verb& verb, const Request& request, const FailNth& failing) {
+  try {
+    Json fields = verb.run(request);
+    if (fields.is_null()) fields = Json::object();
+    failing.report(fields);
+    return fields;
+  } catch (VerbError& error) {
+    failing.report(error.fields);
+    throw;
+  }
+}
+
 }  // namespace
 
 void VerbTable::add(VerbSpec spec, std::function<Json(const Request&)> run, Verb::Kind kind) {
@@ -60,23 +73,6 @@ void Server::put_answer(const Json& answer, unsigned generation) {
   }
   wake();
 }
-
-namespace {
-
-// The answer's fields, or those of the error, say whether an allocation failed.
-Json run_verb(const Verb& verb, const Request& request, const FailNth& failing) {
-  try {
-    Json fields = verb.run(request);
-    if (fields.is_null()) fields = Json::object();
-    failing.report(fields);
-    return fields;
-  } catch (VerbError& error) {
-    failing.report(error.fields);
-    throw;
-  }
-}
-
-}  // namespace
 
 Json Server::perform(const Request& request) const {
   const std::uint64_t began = agent::monotonic_ns();
