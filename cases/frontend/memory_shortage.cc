@@ -81,6 +81,7 @@ FRONTEND_CASES(MemoryShortage, Cause, specs()) {
   check_timed(req::health_grants_released, grants <= grants_before,
               {fmt::format("at most {} grants in use", grants_before)}, std::to_string(grants));
   check_usable(req::health_clients_served, backend);
+  if (nth == 1) GTEST_SKIP() << "the call asks for no memory here: there is nothing to fail";
 }
 
 }  // namespace

@@ -63,7 +63,9 @@ def test_the_driver_loses_no_memory_even_where_there_is_none(kernel: Kernel, tmp
     assert done.returncode == 0, done.stdout + done.stderr
     told = {name: record["verdict"] for name, record in verdicts(tmp_path).items()}
     assert told.pop("frontend.memory-shortage.dbuf-create") == "crash"
-    assert set(told.values()) == {"pass"} and len(told) == 7
+    skipped = {name for name, verdict in told.items() if verdict == "skip"}
+    assert skipped == {"frontend.memory-shortage.dbuf-destroy", "frontend.memory-shortage.fb-detach"}  # they ask for no memory
+    assert {told[name] for name in told.keys() - skipped} == {"pass"} and len(told) == 7
     failed = {name: int(count) for name, count in re.findall(r'"case":"([a-z0-9.-]+)"[^\n]*?"text":"(\d+) allocations failed',
                                                              (tmp_path / "stream.jsonl").read_text())}
     assert failed["frontend.memory-shortage.set-config"] > 5 and failed["frontend.memory-shortage.fb-attach"] > 0
