@@ -19,6 +19,7 @@ using xen::GrantRef;
 
 constexpr DbufCookie kCookie{0x50BE};
 constexpr std::size_t kReferencesPerPage = 1023;
+constexpr GrantRef kBeyondEveryTable{0x0fffffff};
 
 // A buffer of `pages` pages that the backend was asked to allocate, into a directory of ours.
 struct Allocated {
@@ -190,6 +191,40 @@ BACKEND_CASE(NotOffered,
   const Allocated made = allocate(frontend, 2);
   check_answered(req::be_alloc_not_offered_refused, made.reply, "the buffer");
   check_recovers(req::be_alloc_not_offered_refused, frontend);
+}
+
+struct Offer {
+  bool offered = false;
+};
+
+std::vector<std::pair<CaseSpec, Offer>> refused_specs() {
+  std::vector<std::pair<CaseSpec, Offer>> list;
+  for (const bool offered : {false, true}) {
+    CaseSpec spec;
+    spec.id = fmt::format("backend.be-alloc.refused-leaves-nothing.{}",
+                          offered ? "offered" : "not-offered");
+    spec.title = fmt::format(
+        "Of an allocation that was {}offered and is refused, for the directory cannot be written, "
+        "nothing can be found.",
+        offered ? "" : "not ");
+    spec.requirements = of(req::dbuf_create_refused_leaves_nothing);
+    if (offered) spec.needs = {kBeAlloc};
+    list.emplace_back(std::move(spec), Offer{offered});
+  }
+  return list;
+}
+
+BACKEND_CASES(RefusedLeavesNothing, Offer, refused_specs()) {
+  FakeFrontend& frontend = connect(param.offered ? with_be_alloc() : DeviceSpec{});
+  const FakeFrontend::SharedBuffer pages = frontend.share_pages(kOctets);
+  DbufCreate create = create_of(kCookie, pages);
+  create.flags = XENDISPL_DBUF_FLG_REQ_ALLOC;
+  create.gref_directory = kBeyondEveryTable;
+  const Reply reply = frontend.send(0, create);
+  if (!reply.refused()) GTEST_SKIP() << "it was not refused: " << reply.text();
+  check_refused(req::dbuf_create_refused_leaves_nothing,
+                frontend.send(0, attach_of(kCookie, FbCookie{0x4444})),
+                "a framebuffer of the refused buffer");
 }
 
 }  // namespace

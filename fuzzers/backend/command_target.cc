@@ -7,10 +7,12 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "fuzzers/backend/attacker.h"
 #include "fuzzers/backend/command_backend.h"
 #include "fuzzers/backend/finding.h"
+#include "fuzzers/backend/history.h"
 #include "fuzzers/input/codec.h"
 
 namespace {
@@ -23,9 +25,18 @@ struct World {
   Attacker attacker{machine, false};
 };
 
+History& history() {
+  static History instance([] {
+    const char* path = std::getenv("DISPLIF_FUZZ_HISTORY");
+    return std::string(path == nullptr ? "" : path);
+  }());
+  return instance;
+}
+
 std::optional<World>& world() {
   static std::optional<World> instance;
   if (instance) return instance;
+  history().begin();
   try {
     instance.emplace();
   } catch (const NotStarted& error) {
@@ -41,7 +52,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static displif_cts::fuzz::Input input;
   if (!displif_cts::fuzz::take_octets({data, size}, input)) return -1;
   try {
-    world()->attacker.play(input);
+    std::optional<World>& now = world();
+    history().add(input);
+    now->attacker.play(input);
   } catch (const PassedOver&) {
     world().reset();  // nobody knows what it has now
   } catch (const std::exception& error) {

@@ -79,3 +79,16 @@ def pack_text(built: Built, text: str, folder: Path) -> Path:
     (source / "input.txt").write_text(text, encoding="utf-8")
     _tool(built, "pack", source, target)
     return target / "input"
+
+
+def pack_texts(built: Built, texts: list[str], folder: Path) -> list[Path]:
+    """The same of several, in their order."""
+    source, target = folder / "texts", folder / "binaries"
+    for old in (source, target):
+        shutil.rmtree(old, ignore_errors=True)
+    source.mkdir()
+    names = [f"{number:06}" for number in range(len(texts))]
+    for name, text in zip(names, texts):
+        (source / f"{name}.txt").write_text(text, encoding="utf-8")
+    _tool(built, "pack", source, target)
+    return [target / name for name in names]

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from lab.progress import Progress
 
 from .builds import Built
 from .findings import Finding, parse
+from .sequence import HISTORY, SEQUENCE
 from .sockets import sockets_folder
 
 MAX_LEN = 4096  # octets of an input
@@ -135,6 +137,9 @@ class Fuzzing:
     def _log(self, job: int) -> Path:
         return self._folder / f"job-{job}.log"
 
+    def _history(self, job: int) -> Path:
+        return self._folder / f"job-{job}.history"
+
     def _runs_left(self) -> int | None:
         if self._settings.runs is None:
             return None
@@ -149,10 +154,11 @@ class Fuzzing:
             options.append(f"-max_total_time={max(1, int(left))}")
         if (runs_left := self._runs_left()) is not None:
             options.append(f"-runs={runs_left}")
+        kept = {HISTORY: str(self._history(job))} if self._built.target.command else {}
         with sockets_folder() as sockets, open(self._log(job), "wb") as log:
             child = subprocess.Popen([str(self._built.program), *options, str(self._corpus)], stdin=subprocess.DEVNULL,
                                      stdout=log, stderr=subprocess.STDOUT, cwd=self._folder, start_new_session=True,
-                                     env=environment(self._settings.mask, self._built) | sockets | self._settings.environment)
+                                     env=environment(self._settings.mask, self._built) | sockets | kept | self._settings.environment)
             self._watch(job, child)
         return self._ended(job, child.returncode, artifacts)
 
@@ -211,6 +217,8 @@ class Fuzzing:
                 place.mkdir(parents=True, exist_ok=True)
                 files[-1].rename(place / "input")
                 (place / "log.txt").write_text(text, encoding="utf-8")
+                if self._history(job).exists():
+                    shutil.copy(self._history(job), place / SEQUENCE)
                 self.totals.found[finding.key] = Found(finding, place / "input", place / "log.txt", 1,
                                                        time.monotonic() - self._start)
                 self._progress.say("finding", f"{finding.key}: {finding.title()}")

@@ -28,6 +28,7 @@ from .sockets import sockets_folder
 
 REQUIREMENTS = ROOT / "cases" / "requirements.yaml"
 NOT_STARTED = 3  # fuzzers/backend/command_target.cc
+PASS_OVER = "DISPLIF_FUZZ_PASS_OVER"  # fuzzers/backend/finding.cc
 _OWED = ("must", "robust")
 
 
@@ -42,7 +43,7 @@ class Outside:
 
     def passing_over(self, names: list[str]) -> dict[str, str]:
         """With what a backend need not keep: a finding is what it must."""
-        return {**self.environment, "DISPLIF_FUZZ_PASS_OVER": ",".join([*names, *_optional()])}
+        return {**self.environment, PASS_OVER: ",".join([*names, *_optional()])}
 
 
 def _optional() -> list[str]:

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Sequence
 
 from cases.generate_regressions import HEAD
 from lab.errors import USAGE, Stop
@@ -12,19 +13,21 @@ from lab.peer import shown_path
 from lab.progress import Progress
 
 from .builds import Built, build_target
-from .corpus import pack_text, print_input
+from .corpus import pack_text, pack_texts, print_input
 from .engine import environment
 from .findings import Finding, parse
 from .guest_fuzz import input_tool, run_tool
-from .outside import Outside, attacking
+from .outside import PASS_OVER, Outside, attacking
 from .guest_replay import GuestReplay, Replay, evidence, reason_for_model_only
 from .known import Known, known_findings
 from .promote import promote
+from .sequence import SEQUENCE, InputSequence, fewest, read_sequence, reduced
 from .sessions import PEER
 from .sockets import sockets_folder
 from .targets import COMMAND, TARGETS, Target
 
 LIMIT = 60  # seconds of one replay
+SAY_EVERY = 25  # replays of sequences
 
 
 def target_of(path: Path, otherwise: Target = TARGETS[0]) -> Target:
@@ -35,12 +38,12 @@ def target_of(path: Path, otherwise: Target = TARGETS[0]) -> Target:
     return otherwise
 
 
-def replay(built: Built, path: Path, mask: str = "none") -> Finding | None:
-    """What the input finds. None: nothing."""
+def replay(built: Built, path: Path, mask: str = "none", before: Sequence[Path] = ()) -> Finding | None:
+    """What the input finds, after those that come before it. None: nothing."""
     try:
         with sockets_folder() as sockets:
-            done = subprocess.run([str(built.program), f"-timeout={LIMIT}", str(path)], capture_output=True, text=True,
-                                  errors="replace", check=False, timeout=2 * LIMIT, cwd=path.parent,
+            done = subprocess.run([str(built.program), f"-timeout={LIMIT}", *map(str, before), str(path)], capture_output=True, text=True,
+                                  errors="replace", check=False, timeout=2 * LIMIT + len(before), cwd=path.parent,
                                   env=environment(mask, built) | sockets | {"ASAN_OPTIONS": "malloc_context_size=12"})
     except subprocess.TimeoutExpired:
         return Finding("timeout", "it does not end", ())
@@ -48,20 +51,12 @@ def replay(built: Built, path: Path, mask: str = "none") -> Finding | None:
 
 
 def minimise(built: Built, lines: list[str], key: str, folder: Path, mask: str = "none") -> list[str]:
-    """The fewest actions, in order, that still end in the finding: halves, then quarters, ... of what is left."""
-    step = max(1, len(lines) // 2)
-    while True:
-        at, shorter = 0, False
-        while at < len(lines):
-            fewer = lines[:at] + lines[at + step:]
-            found = replay(built, _pack(built, fewer, folder), mask)
-            if found is not None and found.key == key:
-                lines, shorter = fewer, True
-            else:
-                at += step
-        if step == 1 and not shorter:
-            return lines
-        step = max(1, step // 2)
+    """The fewest actions, in order, that still end in the finding."""
+    def still(fewer: list[str]) -> bool:
+        found = replay(built, _pack(built, fewer, folder), mask)
+        return found is not None and found.key == key
+
+    return fewest(lines, still)
 
 
 def _pack(built: Built, actions: list[str], folder: Path) -> Path:
@@ -146,6 +141,9 @@ def _in_process(path: Path, target: Target, progress: Progress, replays: GuestRe
         folder = Path(name)
         packed = pack_text(built, text, folder) if target.typed else path.resolve()
         found, known, mask = _found(built, packed)
+        before = path.with_name(SEQUENCE)
+        if found is None and target.command and before.is_file():
+            return _together(built, read_sequence(before), path.parent.name, folder, peer, progress)
         if found is None:
             return Verdict("not reproduced", "the input ends without a finding, whatever is unmasked")
         _tell(found)
@@ -163,6 +161,39 @@ def _in_process(path: Path, target: Target, progress: Progress, replays: GuestRe
     if found.broken_requirement:
         return Verdict("real", f"the backend breaks {found.kind}, {where}", lines)
     return Verdict("real", f"the code under test is the one that ships, {where}", lines)
+
+
+def _together(built: Built, sequence: InputSequence, key: str, folder: Path, peer: Outside | None, progress: Progress) -> Verdict:
+    """What the last input brings about only after others: `key`, the finding that it was the last of."""
+    if peer is not None:  # as when it was found, or what was passed over would end it before
+        built = replace(built, environment={**peer.environment, PASS_OVER: sequence.passed_over})
+    replays = 0
+
+    def found(inputs: list[list[str]]) -> Finding | None:
+        nonlocal replays
+        replays += 1
+        if replays % SAY_EVERY == 0:
+            progress.say("triage", f"{replays} sequences replayed, this one of {len(inputs)} inputs")
+        paths = pack_texts(built, ["\n".join([HEAD, *lines, ""]) for lines in inputs], folder)
+        return replay(built, paths[-1], before=paths[:-1]) if paths else None
+
+    def still(inputs: list[list[str]]) -> bool:
+        seen = found(inputs)
+        return seen is not None and seen.key == key
+
+    count = len(sequence.inputs)
+    if not still(sequence.inputs):
+        return Verdict("not reproduced", f"neither the input alone, whatever is unmasked, nor after the {count - 1} before it ends in {key}")
+    inputs = reduced(sequence.inputs, still)
+    seen = found(inputs)
+    if seen is not None:
+        _tell(seen)
+    if len(inputs) > 1:
+        print(f"needs     {len(inputs)} inputs, one after the other on a connection:")
+    for number, lines in enumerate(inputs, 1):
+        _tell_actions(lines, "" if len(inputs) == 1 else f" in input {number}")
+    shown = f", as a program: {peer.shown}" if peer is not None else ""
+    return Verdict("real", f"the backend shows it after {count - 1} inputs before this one{shown}", [line for lines in inputs for line in lines])
 
 
 def _confirm(found: Finding, known: Known | None, whole: list[str], lines: list[str], replays: GuestReplay) -> Verdict:
@@ -205,9 +236,9 @@ def _tell(found: Finding) -> None:
         print(f"          {function} {place}")
 
 
-def _tell_actions(lines: list[str]) -> None:
+def _tell_actions(lines: list[str], where: str = "") -> None:
     if lines:
-        print(f"needs     {len(lines)} actions:")
+        print(f"needs     {len(lines)} actions{where}:")
     for line in lines:
         print(f"          {line}")
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from lab.build import ROOT, build_configured
-from lab.fuzz import outside
-from lab.fuzz.builds import driver_settings
+from lab.errors import Stop
+from lab.fuzz import outside, sequence
+from lab.fuzz.builds import build_target, driver_settings
+from lab.fuzz.findings import parse
 from lab.fuzz.planted import defects_of, planted
 from lab.fuzz.targets import find_target
 from lab.progress import Progress
@@ -80,12 +82,59 @@ def test_a_fault_is_found_masked_and_triaged(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"finding   {BROKEN}: " in done.stdout
     assert not left_over(FAULT)
+    played = sequence.read_sequence(tmp_path / "backend-command" / "findings" / BROKEN / "sequence.txt")
+    assert played.inputs and "bus.versions-published" in played.passed_over.split(",")
     masked = fuzz("backend-command", *peer, "--runs", "250", "--mask", BROKEN, "--out", tmp_path / "masked")
     assert masked.returncode == 0, masked.stdout + masked.stderr
     assert f"masked    {BROKEN}" in masked.stdout
     triaged = fuzz("triage", tmp_path / "backend-command" / "findings" / BROKEN / "input", *peer)
     assert triaged.returncode == 1, triaged.stdout + triaged.stderr
     assert f"verdict   real: the backend breaks {BROKEN}, as a program: " in triaged.stdout
+
+
+def test_a_finding_that_needs_inputs_before_it_is_reduced_to_them(tmp_path: Path) -> None:
+    """A refused buffer that stays is attached to by the next input: neither of the two shows it alone."""
+    key, head = "fb-attach.unknown-dbuf-rejected", "displif-cts fuzz input 1\n"
+    place = tmp_path / "backend-command" / "findings" / key
+    place.mkdir(parents=True)
+    attach = "request operation=fb-attach dbuf=7\n"
+    (place / "input").write_text(head + "time\n" + attach, encoding="utf-8")
+    refused = "request dbuf=7 gref=2\n"
+    polite = head + "request\nrequest operation=dbuf-destroy\n"
+    (place / "sequence.txt").write_text("# passed over: dbuf-create.duplicate-cookie-rejected\n" + polite + head + refused + polite + head + "time\n" + attach,
+                                        encoding="utf-8")
+    peer = ("--peer", "displif-fake-backend", "--peer-command", f"{REFERENCE} --fault backend.omission.refused-buffer-kept")
+    done = fuzz("triage", place / "input", *peer)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"finding   {key}: " in done.stdout
+    needs = done.stdout.partition("needs ")[2].partition("verdict")[0].split()
+    assert needs == ["2", "actions:", "request", "dbuf=7", "gref=2", "request", "operation=fb-attach", "dbuf=7"], done.stdout
+    assert "verdict   real: the backend shows it after 3 inputs before this one, as a program: " in done.stdout
+    sound = fuzz("triage", place / "input", "--peer", "displif-fake-backend", "--peer-command", REFERENCE)
+    assert sound.returncode == 0 and "nor after the 3 before it ends in" in sound.stdout, sound.stdout + sound.stderr
+
+
+def test_the_fewest_inputs_are_the_last_that_show_it() -> None:
+    """Not every subset does: two that matter, of several, which together in one input show nothing."""
+    def still(inputs: list[list[str]]) -> bool:
+        return [lines for lines in inputs if "b" in lines] != [] and inputs[-1:] != [] and "c" in inputs[-1] and not any({"b", "c"} <= set(lines) for lines in inputs)
+
+    assert sequence.reduced([["b", "x"], ["x"], ["x"], ["b", "y"], ["x"], ["z", "c"]], still) == [["b"], ["c"]]
+
+
+def test_no_space_for_the_inputs_that_came_before_is_no_finding(tmp_path: Path) -> None:
+    built = build_target(find_target("backend-command"), Progress(quiet=True))
+    (tmp_path / "empty").touch()
+    done = subprocess.run([built.program, tmp_path / "empty"], capture_output=True, text=True, check=False, env={**os.environ, sequence.HISTORY: "/dev/full"})
+    assert done.returncode == 3 and "displif-fuzz: /dev/full cannot be written: No space left on device" in done.stderr
+    assert parse(done.stderr) is None
+
+
+def test_what_is_no_sequence_is_said(tmp_path: Path) -> None:
+    (tmp_path / "sequence.txt").write_text("# passed over: \nrequest\n", encoding="utf-8")
+    with pytest.raises(Stop) as stopped:
+        sequence.read_sequence(tmp_path / "sequence.txt")
+    assert stopped.value.status == 2 and "line 2: 'request' before the first" in stopped.value.text()
 
 
 def test_a_sanitizers_report_is_the_finding(tmp_path: Path) -> None:
