@@ -143,6 +143,8 @@ def add_fuzz_options(parser: argparse.ArgumentParser) -> None:
                         "in the place of Debian's")
     parser.add_argument("--peer", metavar="NAME|FILE", help="backend-command: peer descriptor (default: displif-fake-backend, or any-backend)")
     parser.add_argument("--peer-command", metavar="CMD", help="backend-command: the backend under attack, for the shell; it is domain 0's")
+    parser.add_argument("--peer-coverage", action="store_true", help="backend-command: the backend is built with afl-clang-fast, or runs under "
+                        "afl-qemu-trace, and the engine sees what it executes")
     parser.add_argument("--mask", action="append", default=[], metavar="NAME", help="backend-command: go on past this finding; a glob (repeatable)")
     parser.add_argument("--unmask", action="append", default=[], metavar="NAME", help="report this known finding; all: every one")
     parser.add_argument("--coverage", action="store_true", help="print the lines that the corpus reaches, and stop")

@@ -7,11 +7,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <regex>
 #include <sstream>
 #include <thread>
 
 #include "fuzzers/backend/finding.h"
+#include "fuzzers/backend/peer_coverage.h"
 #include "harness/bus/state.h"
 
 namespace displif_cts::fuzz_backend {
@@ -27,7 +29,7 @@ constexpr std::chrono::seconds kConnects = 5s;
 // No limit is shorter, whatever the descriptor says: how quick a backend is the cases judge, and a
 // sanitizer takes its time for a report, after which there is no answer.
 constexpr milliseconds kLeast = 3000ms;
-constexpr milliseconds kEnds = 500ms;
+constexpr milliseconds kEnds = 3000ms;
 constexpr unsigned kSpins = 400;          // looks before a wait gives the processor away
 constexpr std::size_t kLastWords = 4096;  // octets that are shown of what it said
 constexpr milliseconds kLookAt = 5ms;  // how often a wait looks whether the backend is still there
@@ -81,6 +83,8 @@ void CommandBackend::start() {
   const std::string before = variable("LD_LIBRARY_PATH");
   environment.emplace_back(
       "LD_LIBRARY_PATH", variable("DISPLIF_FUZZ_LIBRARIES") + (before.empty() ? "" : ":" + before));
+  if (const PeerCoverage* coverage = PeerCoverage::asked_for())
+    std::ranges::copy(coverage->environment(), std::back_inserter(environment));
   const std::string command = variable("DISPLIF_FUZZ_COMMAND");
   if (command.empty()) throw NotStarted("there is no command: DISPLIF_FUZZ_COMMAND is not set");
   program_ = std::make_unique<Program>(command, environment, folder_ + "/output");
@@ -164,6 +168,11 @@ void CommandBackend::connect() {
     fail("bus.backend-reconnects", "the backend does not connect");
   settle(true);
   write_state(bus::print(State::connected));
+  if (PeerCoverage* coverage = PeerCoverage::asked_for()) {
+    if (connections_ == 0 && !coverage->anything())
+      throw NotStarted("it writes nothing into AFL++'s map");
+    coverage->clear();
+  }
   connected_ = true;
   ++connections_;
 }
@@ -184,7 +193,7 @@ std::string CommandBackend::ended() {
   return program_->ended().value_or("");
 }
 
-// Why it has ended it says itself, before.
+// Why it has ended, or let the connection go, it says itself, before.
 void CommandBackend::tell_last_words(const std::string& output) {
   std::size_t from = output.size() > kLastWords ? output.find('\n', output.size() - kLastWords) : 0;
   if (from == std::string::npos) from = output.size() - kLastWords;
@@ -199,7 +208,7 @@ std::string CommandBackend::trouble() const {
   if (output.find("Sanitizer") != std::string::npos ||
       output.find("runtime error: ") != std::string::npos)
     std::fprintf(stderr, "%s\n", output.c_str());
-  else if (program_->ended())
+  else
     tell_last_words(output);
   return fmt::format("state {}; {}", backend_state(), last_line(output));
 }
@@ -217,6 +226,7 @@ void CommandBackend::forget() {
 
 bool CommandBackend::wait(Waiting& waiting, milliseconds most) {
   const auto limit = xen::in(most);
+  const bool was_connected = connected_;  // if not, it is waited for what the end of it brings
   auto look_at = xen::in(kLookAt);
   for (unsigned round = 0;; ++round) {
     waiting.tick();
@@ -232,7 +242,7 @@ bool CommandBackend::wait(Waiting& waiting, milliseconds most) {
       if (const auto port = channels_->take()) channels_->unmask(*port);
     }
     const auto now = xen::Clock::now();
-    if (now >= look_at && !look()) return false;
+    if (now >= look_at && was_connected && !look()) return false;
     if (now >= look_at) look_at = now + kLookAt;
     if (now >= limit) return false;
   }

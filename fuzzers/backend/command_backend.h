@@ -6,6 +6,7 @@
 //                              a tenth of a second after its start
 //   DISPLIF_FUZZ_LIBRARIES     where the replacements of Xen's libraries are
 //   DISPLIF_FUZZ_CAPABILITIES  of its descriptor, with commas
+//   DISPLIF_FUZZ_PEER_COVERAGE  set: it has AFL++'s instrumentation (peer_coverage.h)
 //   DISPLIF_FUZZ_TIMES         ms for a response, a flip's event, a removal, with commas
 #pragma once
 

@@ -13,6 +13,7 @@
 #include "fuzzers/backend/command_backend.h"
 #include "fuzzers/backend/finding.h"
 #include "fuzzers/backend/history.h"
+#include "fuzzers/backend/peer_coverage.h"
 #include "fuzzers/input/codec.h"
 
 namespace {
@@ -47,6 +48,17 @@ std::optional<World>& world() {
 }
 
 }  // namespace
+
+// Before AFL++'s fork server says how large its map is.
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  try {
+    PeerCoverage::asked_for();
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "displif-fuzz: no map for the peer's coverage: {}\n", error.what());
+    std::_Exit(3);
+  }
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static displif_cts::fuzz::Input input;

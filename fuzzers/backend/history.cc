@@ -1,8 +1,11 @@
 #include "fuzzers/backend/history.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "fuzzers/input/codec.h"
@@ -22,7 +25,9 @@ constexpr long kMost = 8 * 1024 * 1024;
 
 }  // namespace
 
-History::History(std::string path) : path_(std::move(path)) {}
+History::History(std::string path) : path_(std::move(path)) {
+  if (std::filesystem::is_directory(path_)) path_ += "/" + std::to_string(getpid()) + ".txt";
+}
 
 void History::put(const std::string& text) {
   if (std::fputs(text.c_str(), file_.get()) == EOF || std::fflush(file_.get()) == EOF) fail(path_);

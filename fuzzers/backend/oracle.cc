@@ -1,5 +1,6 @@
 #include "fuzzers/backend/oracle.h"
 
+#include <drm_fourcc.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -85,6 +86,12 @@ bool left_open(std::string_view requirement) {
   return requirement.ends_with("-survived") || requirement == "get-edid.optional";
 }
 
+// requirements.yaml, fb-attach.accepted: the header names no format that a backend has to know.
+bool may_refuse(const displif::Request& request) {
+  const auto* attach = request.as<displif::FbAttach>();
+  return attach != nullptr && attach->pixel_format != DRM_FORMAT_XRGB8888;
+}
+
 std::string_view must_accept(const displif::Request& request) {
   switch (static_cast<Operation>(request.operation)) {
     case Operation::dbuf_create:
@@ -133,15 +140,17 @@ Oracle::Oracle(fake_backend::ModelOptions options, bool strict)
     : model_(std::move(options)), strict_(strict) {}
 
 Directory Oracle::directory_of(const displif::Request& request, const GuestMemory& memory) {
-  bool usable = true;
+  bool usable = true, read_only = false;
   if (const auto* create = request.as<displif::DbufCreate>()) {
-    usable = memory.sound(create->gref_directory, create->buffer_sz,
-                          (create->flags & XENDISPL_DBUF_FLG_REQ_ALLOC) != 0);
+    const bool allocate = (create->flags & XENDISPL_DBUF_FLG_REQ_ALLOC) != 0;
+    usable = memory.sound(create->gref_directory, create->buffer_sz, allocate);
+    read_only = !allocate && !memory.writable(create->gref_directory, create->buffer_sz);
   } else if (const auto* edid = request.as<displif::GetEdid>()) {
     usable = memory.sound(edid->gref_directory, edid->buffer_sz, false) &&
              memory.writable(edid->gref_directory, edid->buffer_sz);
   }
-  return usable ? Directory::usable : Directory::unusable;
+  if (!usable) return Directory::unusable;
+  return read_only ? Directory::read_only : Directory::usable;
 }
 
 void Oracle::judge_packet(const displif::Request& request,
@@ -191,7 +200,9 @@ bool Oracle::judge(std::size_t connector, const displif::Request& request,
     broken(request.operation == XENDISPL_OP_GET_EDID ? "get-edid.invalid-directory-rejected"
                                                      : "dbuf-create.invalid-directory-rejected",
            text_of(request, response));
-  if (!success && directory == Directory::usable)
+  const bool owed = directory == Directory::usable && !may_refuse(request);
+  const bool reference_owes = directory == Directory::usable || directory == Directory::read_only;
+  if (!success && (strict_ ? reference_owes : owed))
     broken(must_accept(request), text_of(request, response));
   if (!success) return false;
   const auto* read = std::get_if<ReadEdid>(&answer.effect);

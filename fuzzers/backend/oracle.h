@@ -14,7 +14,9 @@
 
 namespace displif_cts::fuzz_backend {
 
-enum class Directory : std::uint8_t { usable, unusable, changing };
+// read_only: with pages that the backend must not write into. Whether it maps a buffer for writing
+// is left to it (dbuf-create.hostile-directory-survived).
+enum class Directory : std::uint8_t { usable, read_only, unusable, changing };
 
 class Oracle {
  public:

@@ -1,5 +1,5 @@
 """AFL++'s processes: the target in persistent mode (preset fuzz-aflpp), with the suite's mutator in a library; or, where the code under
-test is another's program, without instrumentation (-n), in a process for each input."""
+test is another's program without its instrumentation, -n, in a process for each input."""
 from __future__ import annotations
 
 import os
@@ -17,9 +17,10 @@ from lab.process import end_group
 from lab.progress import Progress
 
 from .builds import Built
-from .corpus import pack_text
+from .corpus import pack_text, pack_texts, print_input
 from .engine import EVERY, MAX_LEN, TIMEOUT, Found, Settings, Totals, environment
 from .findings import Finding, parse
+from .sequence import HISTORY, SEQUENCE, actions_of, read_sequence, text_of
 from .sockets import sockets_folder
 
 PRESET = "fuzz-aflpp"
@@ -74,9 +75,10 @@ class AflFuzzing:
         self._built, self._settings, self._folder, self._corpus, self._progress = built, settings, folder, corpus, progress
         self._shared = sync is not None
         self._sync = sync or folder / "aflpp"
-        self._blind = built.target.command
-        self._seeds = folder / "seeds" if self._blind else corpus
+        self._blind = settings.blind
+        self._seeds = folder / "seeds" if built.target.command else corpus
         self._program = built.replay if self._blind else built.program
+        self._histories = folder / "histories"  # of programs of somebody's that live through many inputs
         self.totals = Totals()
 
     def run(self) -> Totals:
@@ -84,8 +86,10 @@ class AflFuzzing:
             self._sync.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Stop(INFRASTRUCTURE, f"{self._sync}: {error.strerror}") from None
-        if self._blind:
+        if self._built.target.command:
             self._take_seeds()
+        if self._built.target.command and not self._blind:
+            self._histories.mkdir()
         if not any(self._seeds.iterdir()):  # AFL++ wants one
             self._first_input()
         # Without instrumentation there is nothing to share: -M and -S are refused.
@@ -102,6 +106,7 @@ class AflFuzzing:
                     end_group(child)
         for child, (_, name) in zip(children, names):
             self._ended(child, name)
+        shutil.rmtree(self._histories, ignore_errors=True)
         return self.totals
 
     def _first_input(self) -> None:
@@ -129,8 +134,10 @@ class AflFuzzing:
         if self._settings.seconds is not None:
             argv += ["-V", str(max(1, int(self._settings.seconds)))]
         ours = {"AFL_IMPORT_FIRST": "1"} if self._shared else {}  # what the others have, before all else
+        if self._histories.exists():
+            ours |= {HISTORY: str(self._histories)}
         if self._built.target.typed:
-            ours |= {"AFL_FAST_CAL": "1"} if self._blind else {}
+            ours |= {"AFL_FAST_CAL": "1"} if self._built.target.command else {}
             ours |= {"AFL_CUSTOM_MUTATOR_LIBRARY": str(self._built.mutator), "AFL_CUSTOM_MUTATOR_ONLY": "1"}
         with open(self._folder / f"{name}.log", "wb") as log:
             return subprocess.Popen([*argv, "--", str(self._program), *(["@@"] if self._blind else [])], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -167,14 +174,25 @@ class AflFuzzing:
             shutil.copy(path, self._corpus / f"{name}-{path.name.split(',')[0].removeprefix('id:')}")
 
     def _keep(self, path: Path) -> None:
-        """The target executes a crash again, alone, and says what it finds."""
-        if self._execute(path) is None:
+        """The target executes a crash again, alone, or after what its program had been given before, and says what it finds."""
+        if self._execute(path) is None and self._execute_after_others(path) is None:
             self._progress.say("crash", f"{path} does not happen again when it is executed alone")
 
-    def _execute(self, path: Path) -> Finding | None:
+    def _execute_after_others(self, path: Path) -> Finding | None:
+        if not self._histories.exists():
+            return None
+        last = actions_of(print_input(self._built, path))
+        for history in sorted(self._histories.iterdir(), key=lambda each: each.stat().st_size):
+            inputs = read_sequence(history).inputs
+            if inputs and inputs[-1] == last:
+                return self._execute(path, history, pack_texts(self._built, [text_of(lines) for lines in inputs], self._folder))
+        return None
+
+    def _execute(self, path: Path, history: Path | None = None, played: list[Path] | None = None) -> Finding | None:
+        """`played`: the path's input, after those of its history."""
         with sockets_folder() as sockets:
-            done = subprocess.run([str(self._program), str(path)], capture_output=True, text=True, errors="replace", check=False,
-                                  stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT,
+            done = subprocess.run([str(self._program), *map(str, played or [path])], capture_output=True, text=True, errors="replace", check=False,
+                                  stdin=subprocess.DEVNULL, timeout=6 * TIMEOUT + len(played or []),
                                   env=environment(self._settings.mask, self._built) | sockets | self._settings.environment)
         finding = parse(done.stderr)
         if finding is None:
@@ -186,6 +204,8 @@ class AflFuzzing:
         place = self._folder / "findings" / finding.key
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place / "input")
+        if history is not None:
+            shutil.copy(history, place / SEQUENCE)
         (place / "log.txt").write_text(done.stderr, encoding="utf-8")
         after = re.search(r"time:(\d+)", path.name)
         self.totals.found[finding.key] = Found(finding, place / "input", place / "log.txt", 1, int(after[1]) / 1000 if after else 0.0)

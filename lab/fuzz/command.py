@@ -49,8 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
         seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or PLANTED_SECONDS
         return run_planted(find_target(arguments.inputs[0]), arguments.inputs[1:], Effort(seconds, arguments.runs, arguments.seed), progress)
     target = find_target(arguments.target)
-    if not target.command and (arguments.peer or arguments.peer_command or arguments.mask):
-        raise Stop(USAGE, f"--peer, --peer-command and --mask are for backend-command, not for {target.name}")
+    if not target.command and (arguments.peer or arguments.peer_command or arguments.peer_coverage or arguments.mask):
+        raise Stop(USAGE, f"--peer, --peer-command, --peer-coverage and --mask are for backend-command, not for {target.name}")
     if arguments.inputs:
         raise Stop(USAGE, f"unexpected: {' '.join(arguments.inputs)}", "inputs are for `fuzz triage`")
     if not 1 <= arguments.jobs <= MAX_JOBS:
@@ -121,17 +121,23 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
 
 
 def _fuzz_command(target: Target, arguments: argparse.Namespace, progress: Progress) -> int:
-    if arguments.driver_source is not None or arguments.coverage or arguments.sync is not None:
-        raise Stop(USAGE, f"--driver-source, --coverage and --sync are not for {target.name}")
+    if arguments.driver_source is not None or arguments.coverage:
+        raise Stop(USAGE, f"--driver-source and --coverage are not for {target.name}")
     aflpp = arguments.engine == AFLPP
+    if arguments.sync is not None and not (aflpp and arguments.peer_coverage):
+        raise Stop(USAGE, f"--sync is for --engine aflpp with --peer-coverage: without it, inputs of {target.name} have nothing that others could go on from")
+    blind = aflpp and not arguments.peer_coverage
     if aflpp:
         need_aflpp()
     with outside(arguments, progress) as peer:
         unmasked = mask_of(target, arguments.unmask, list(peer.known))
         masked = [*([] if unmasked == "none" else unmasked.split(",")), *arguments.mask]
-        built = attacking(build_target(target, progress), peer, masked)
-        if aflpp:
+        plain = attacking(build_target(target, progress), peer, masked)
+        built = plain
+        if blind:
             build_target(target, progress, replay=True, mutator=True)
+        elif aflpp:
+            built = attacking(build_target(target, progress, PRESET, mutator=True), peer, masked)
         expect_start(built)
         folder = _out_folder(target, arguments.out)
         corpus = folder / "corpus"
@@ -141,13 +147,13 @@ def _fuzz_command(target: Target, arguments: argparse.Namespace, progress: Progr
         for name in masked:
             print(f"masked    {name}")
         seconds = None if arguments.runs is not None and arguments.time is None else arguments.time or 60.0
-        settings = Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, "none")
+        settings = Settings(seconds, arguments.runs, arguments.jobs, arguments.seed, "none", blind=blind)
         started = time.monotonic()
-        totals = (AflFuzzing(built, settings, folder, corpus, None, progress) if aflpp
+        totals = (AflFuzzing(built, settings, folder, corpus, arguments.sync, progress) if aflpp
                   else Fuzzing(built, settings, folder, corpus, progress)).run()
         used = time.monotonic() - started
         if arguments.corpus is not None:
-            print(f"kept      {save(built, corpus, arguments.corpus, 'none')} inputs in {arguments.corpus}")
+            print(f"kept      {save(plain, corpus, arguments.corpus, 'none')} inputs in {arguments.corpus}")
     _summary(totals, used, folder)
     _record(replace(target, peer=peer.name), totals, used, folder)
     return 1 if totals.found else 0

@@ -55,6 +55,7 @@ class Settings:
     seed: int
     mask: str
     first_finding: bool = False  # that ends the run
+    blind: bool = False  # AFL++ sees nothing of what is executed: -n
     environment: dict[str, str] = field(default_factory=dict)  # besides the usual
 
 

@@ -29,6 +29,9 @@ from .sockets import sockets_folder
 REQUIREMENTS = ROOT / "cases" / "requirements.yaml"
 NOT_STARTED = 3  # fuzzers/backend/command_target.cc
 PASS_OVER = "DISPLIF_FUZZ_PASS_OVER"  # fuzzers/backend/finding.cc
+_HINTS = (("AFL++'s map", "build it with afl-clang-fast, or run it under afl-qemu-trace"),
+          ("afl-qemu-trace: not found", "Debian's afl++ has none: it is built by qemu_mode/build_qemu_support.sh of AFL++'s source"),
+          ("", "--peer FILE says what it prints when it is ready"))
 _OWED = ("must", "robust")
 
 
@@ -40,6 +43,7 @@ class Outside:
     shown: str
     known: tuple[str, ...]  # findings that are passed over by default
     environment: dict[str, str]  # fuzzers/backend/command_backend.h
+    covered: bool = False  # it writes AFL++'s map
 
     def passing_over(self, names: list[str]) -> dict[str, str]:
         """With what a backend need not keep: a finding is what it must."""
@@ -66,13 +70,15 @@ def outside(arguments: argparse.Namespace, progress: Progress) -> Iterator[Outsi
         variables = {**command.env, "DISPLIF_FUZZ_COMMAND": text, "DISPLIF_FUZZ_READY": command.ready or "",
                      "DISPLIF_FUZZ_LIBRARIES": str(programs.libraries), "DISPLIF_FUZZ_CAPABILITIES": ",".join(descriptor.get("capabilities", [])),
                      "DISPLIF_FUZZ_TIMES": f"{times['response']},{times['flip_event']},{times['removal']}"}
+        if arguments.peer_coverage:
+            variables["DISPLIF_FUZZ_PEER_COVERAGE"] = "1"
         with ExitStack() as stack:
             if command.compositor:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="displif-")))
                 compositor = Compositor(folder / "wayland")
                 stack.callback(compositor.close)
                 variables |= compositor.environment
-            yield Outside(str(descriptor["name"]), command.shown(), tuple(descriptor.get("known_findings", [])), variables)
+            yield Outside(str(descriptor["name"]), command.shown(), tuple(descriptor.get("known_findings", [])), variables, arguments.peer_coverage)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
 
@@ -84,8 +90,8 @@ def expect_start(built: Built) -> None:
                               stdin=subprocess.DEVNULL, env=environment("none", built) | sockets)
     if done.returncode == NOT_STARTED:
         lines = [line for line in done.stderr.splitlines() if line.startswith("displif-fuzz: ")]
-        raise Stop(INFRASTRUCTURE, lines[-1].removeprefix("displif-fuzz: ") if lines else "the peer's command cannot be attacked",
-                   "--peer FILE says what it prints when it is ready")
+        said = lines[-1].removeprefix("displif-fuzz: ") if lines else "the peer's command cannot be attacked"
+        raise Stop(INFRASTRUCTURE, said, next(hint for word, hint in _HINTS if word in said))
 
 
 def attacking(built: Built, peer: Outside, passed_over: list[str]) -> Built:

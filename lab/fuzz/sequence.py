@@ -40,6 +40,14 @@ def read_sequence(path: Path) -> InputSequence:
     return InputSequence(inputs, passed_over)
 
 
+def text_of(actions: list[str]) -> str:
+    return "\n".join([HEAD, *actions, ""])
+
+
+def actions_of(text: str) -> list[str]:
+    return [line for line in text.splitlines()[1:] if line]
+
+
 def fewest(items: list[T], still: Callable[[list[T]], bool]) -> list[T]:
     """Of what shows it, in order: without halves, then quarters, ... of what is left."""
     step = max(1, len(items) // 2)

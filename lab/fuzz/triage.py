@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Sequence
 
-from cases.generate_regressions import HEAD
 from lab.errors import USAGE, Stop
 from lab.peer import shown_path
 from lab.progress import Progress
@@ -21,7 +20,7 @@ from .outside import PASS_OVER, Outside, attacking
 from .guest_replay import GuestReplay, Replay, evidence, reason_for_model_only
 from .known import Known, known_findings
 from .promote import promote
-from .sequence import SEQUENCE, InputSequence, fewest, read_sequence, reduced
+from .sequence import SEQUENCE, InputSequence, actions_of, fewest, read_sequence, reduced, text_of
 from .sessions import PEER
 from .sockets import sockets_folder
 from .targets import COMMAND, TARGETS, Target
@@ -60,7 +59,7 @@ def minimise(built: Built, lines: list[str], key: str, folder: Path, mask: str =
 
 
 def _pack(built: Built, actions: list[str], folder: Path) -> Path:
-    return pack_text(built, "\n".join([HEAD, *actions, ""]), folder)
+    return pack_text(built, text_of(actions), folder)
 
 
 def _found(built: Built, packed: Path) -> tuple[Finding | None, Known | None, str]:
@@ -140,16 +139,21 @@ def _in_process(path: Path, target: Target, progress: Progress, replays: GuestRe
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         packed = pack_text(built, text, folder) if target.typed else path.resolve()
+        if peer is not None and target.command and path.with_name(SEQUENCE).is_file():
+            sequence = read_sequence(path.with_name(SEQUENCE))
+            # As when it was found, or what was passed over then would end it before.
+            built = replace(built, environment={**peer.environment, PASS_OVER: sequence.passed_over})
+            if not _shows(replay(built, packed), path.parent.name):
+                verdict = _together(built, sequence, path.parent.name, folder, peer, progress)
+                if verdict is not None:
+                    return verdict
         found, known, mask = _found(built, packed)
-        before = path.with_name(SEQUENCE)
-        if found is None and target.command and before.is_file():
-            return _together(built, read_sequence(before), path.parent.name, folder, peer, progress)
         if found is None:
             return Verdict("not reproduced", "the input ends without a finding, whatever is unmasked")
         _tell(found)
         if known is not None:
             print(f"known     {known.name}: {known.what}; masked in ordinary runs")
-        whole = [line for line in text.splitlines()[1:] if line]
+        whole = actions_of(text)
         lines = minimise(built, whole, found.key, folder, mask) if target.typed else []
         _tell_actions(lines)
     if target.driver and wish.guest:
@@ -163,10 +167,12 @@ def _in_process(path: Path, target: Target, progress: Progress, replays: GuestRe
     return Verdict("real", f"the code under test is the one that ships, {where}", lines)
 
 
-def _together(built: Built, sequence: InputSequence, key: str, folder: Path, peer: Outside | None, progress: Progress) -> Verdict:
-    """What the last input brings about only after others: `key`, the finding that it was the last of."""
-    if peer is not None:  # as when it was found, or what was passed over would end it before
-        built = replace(built, environment={**peer.environment, PASS_OVER: sequence.passed_over})
+def _shows(found: Finding | None, key: str) -> bool:
+    return found is not None and found.key == key
+
+
+def _together(built: Built, sequence: InputSequence, key: str, folder: Path, peer: Outside, progress: Progress) -> Verdict | None:
+    """What the last input brings about only after others: `key`. None: after these it does not, either."""
     replays = 0
 
     def found(inputs: list[list[str]]) -> Finding | None:
@@ -174,33 +180,29 @@ def _together(built: Built, sequence: InputSequence, key: str, folder: Path, pee
         replays += 1
         if replays % SAY_EVERY == 0:
             progress.say("triage", f"{replays} sequences replayed, this one of {len(inputs)} inputs")
-        paths = pack_texts(built, ["\n".join([HEAD, *lines, ""]) for lines in inputs], folder)
+        paths = pack_texts(built, [text_of(lines) for lines in inputs], folder)
         return replay(built, paths[-1], before=paths[:-1]) if paths else None
 
-    def still(inputs: list[list[str]]) -> bool:
-        seen = found(inputs)
-        return seen is not None and seen.key == key
-
-    count = len(sequence.inputs)
-    if not still(sequence.inputs):
-        return Verdict("not reproduced", f"neither the input alone, whatever is unmasked, nor after the {count - 1} before it ends in {key}")
-    inputs = reduced(sequence.inputs, still)
-    seen = found(inputs)
-    if seen is not None:
-        _tell(seen)
+    before = len(sequence.inputs) - 1
+    seen = found(sequence.inputs)
+    if seen is None or seen.key != key:
+        print(f"sequence  after the {before} inputs before it, too, it does not end in {key}")
+        return None
+    _tell(seen)
+    inputs = reduced(sequence.inputs, lambda fewer: _shows(found(fewer), key))
     if len(inputs) > 1:
         print(f"needs     {len(inputs)} inputs, one after the other on a connection:")
     for number, lines in enumerate(inputs, 1):
         _tell_actions(lines, "" if len(inputs) == 1 else f" in input {number}")
-    shown = f", as a program: {peer.shown}" if peer is not None else ""
-    return Verdict("real", f"the backend shows it after {count - 1} inputs before this one{shown}", [line for lines in inputs for line in lines])
+    return Verdict("real", f"the backend shows it after {before} inputs before this one, as a program: {peer.shown}",
+                   [line for lines in inputs for line in lines])
 
 
 def _confirm(found: Finding, known: Known | None, whole: list[str], lines: list[str], replays: GuestReplay) -> Verdict:
     """What the model found, in the real guest: the minimised input, and when that shows nothing, the whole one."""
     sessions = 0
     for actions in (lines, whole):
-        seen = replays.play("\n".join([HEAD, *actions, ""]))
+        seen = replays.play(text_of(actions))
         sessions += seen.sessions
         if seen.finding is not None:
             _tell_guest(seen)
@@ -219,7 +221,7 @@ def _confirm(found: Finding, known: Known | None, whole: list[str], lines: list[
 def _in_guest(path: Path, progress: Progress, replays: GuestReplay) -> Verdict:
     """Found there: minimised there, too."""
     text = run_tool(input_tool(progress), "print", path)
-    lines = [line for line in text.splitlines()[1:] if line]
+    lines = actions_of(text)
     seen = replays.play(text)
     if seen.finding is None:
         return Verdict("not reproduced", f"{seen.sessions} sessions in the guest end without a finding", lines)

@@ -2,19 +2,23 @@
 its owner would."""
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Mapping
 
 import pytest
 
 from lab.build import ROOT, build_configured
 from lab.errors import Stop
-from lab.fuzz import outside, sequence
+from lab.fuzz import aflpp, outside, sequence
 from lab.fuzz.builds import build_target, driver_settings
+from lab.fuzz.corpus import pack_text
+from lab.fuzz.engine import Settings
 from lab.fuzz.findings import parse
 from lab.fuzz.planted import defects_of, planted
 from lab.fuzz.targets import find_target
@@ -111,7 +115,7 @@ def test_a_finding_that_needs_inputs_before_it_is_reduced_to_them(tmp_path: Path
     assert needs == ["2", "actions:", "request", "dbuf=7", "gref=2", "request", "operation=fb-attach", "dbuf=7"], done.stdout
     assert "verdict   real: the backend shows it after 3 inputs before this one, as a program: " in done.stdout
     sound = fuzz("triage", place / "input", "--peer", "displif-fake-backend", "--peer-command", REFERENCE)
-    assert sound.returncode == 0 and "nor after the 3 before it ends in" in sound.stdout, sound.stdout + sound.stderr
+    assert sound.returncode == 0 and f"after the 3 inputs before it, too, it does not end in {key}" in sound.stdout, sound.stdout + sound.stderr
 
 
 def test_the_fewest_inputs_are_the_last_that_show_it() -> None:
@@ -137,16 +141,114 @@ def test_what_is_no_sequence_is_said(tmp_path: Path) -> None:
     assert stopped.value.status == 2 and "line 2: 'request' before the first" in stopped.value.text()
 
 
+def own_backend(tmp_path: Path, name: str, changed: Mapping[str, str] = {}, preset: str = "fuzz") -> str:
+    """The command of our backend as a program of its own, built with sanitizers, texts in the places of some of its files."""
+    for file, text in changed.items():
+        place = tmp_path / "peer" / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+    folder = build_configured(preset, ["displif-fake-backend-sanitized"],
+                              [*driver_settings(Progress(quiet=True), None), f"-DDISPLIF_CTS_FUZZ_PEER={tmp_path / 'peer' if changed else ''}"])
+    program = shutil.copy(folder / "fuzzers" / "backend" / "displif-fake-backend-sanitized", tmp_path / name)
+    return shlex.join([str(program), "--follow", "--quiet", "--edid", "+"])
+
+
+def instead(file: str, *pairs: tuple[str, str]) -> dict[str, str]:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for before, after in pairs:
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    return {file: text}
+
+
+def played(tmp_path: Path, name: str, actions: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """One input, by a backend of these words."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "one.txt").write_text("displif-cts fuzz input 1\n" + actions, encoding="utf-8")
+    return fuzz("backend-command", "--peer", "displif-fake-backend", "--corpus", tmp_path / name, "--runs", "1", "--out", tmp_path / f"out-{name}",
+                "--peer-command", *words)
+
+
+def test_what_a_backend_may_refuse_is_no_finding(tmp_path: Path) -> None:
+    """A format other than XRGB8888 (requirements.yaml, fb-attach.accepted), and pages that it cannot write into (hostile-directory-survived)."""
+    known = "displif::bits_per_pixel(request.pixel_format)"
+    command = own_backend(tmp_path, "strict-backend",
+                          instead("fake_backend/model.cc", (known, f"(request.pixel_format == 0x34325258 ? {known} : std::nullopt)"))
+                          | instead("fake_backend/requests.cc", ("writable ? xen::Access::read_write : xen::Access::read_only,",
+                                                                   "writable ? xen::Access::read_write : xen::Access::read_write,")))
+    for name, actions in (("format", "request\nrequest operation=fb-attach depth=24\n"), ("read-only", "directory gref=foreign\nrequest\n")):
+        done = played(tmp_path, name, actions, command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = played(tmp_path, "common", "request\nrequest operation=fb-attach\n", f"{command} --fault backend.omission.refuses-small-framebuffer")
+    assert done.returncode == 1 and "finding   fb-attach.accepted: " in done.stdout, done.stdout + done.stderr
+
+
+def test_an_end_and_an_unmapping_that_take_their_time_are_waited_for(tmp_path: Path) -> None:
+    """A backend whose pages go after its state, and one that says Closing a second before its program ends."""
+    gone, written = '  tear_down("the frontend has left");\n', "  store().write(path, text);\n"
+    slow = "  std::this_thread::sleep_for(std::chrono::milliseconds(%d));\n"
+    command = own_backend(tmp_path, "slow-backend",
+                          instead("fake_backend/service.cc", (gone, "  go(State::closed);\n" + slow % 300 + gone),
+                                  (written + "}\n", written + '  if (text == "5") {\n' + slow % 1000 + "  std::_Exit(1);\n  }\n}\n")))
+    actions = 2 * "request\n" + 3 * "request operation=fb-attach\n"
+    left = played(tmp_path, "left", actions, f"{command} --fault {FAULT}", "--mask", BROKEN)  # so that the connection is given up
+    assert left.returncode == 0, left.stdout + left.stderr
+    ended = played(tmp_path, "ended", actions, f"{command} --fault backend.stress.state-closing")
+    assert "finding   ended-status-1-in-" in ended.stdout, ended.stdout + ended.stderr
+
+
+def edges(said: str) -> int:
+    return int(re.findall(r"(\d+) edges", said)[-1])
+
+
+@pytest.mark.skipif(shutil.which("afl-fuzz") is None, reason="afl-fuzz is not installed (afl++)")
+def test_aflpp_sees_what_an_instrumented_backend_executes(tmp_path: Path) -> None:
+    """The corpus is empty: its inputs are those that AFL++ has kept for what the program executed, which the model's eyes alone would not."""
+    command = own_backend(tmp_path, "covered-backend", preset="fuzz-aflpp")
+    words = ("backend-command", "--engine", "aflpp", "--peer", "displif-fake-backend", "--peer-coverage")
+    few = fuzz(*words, "--peer-command", command, "--runs", "10", "--corpus", tmp_path / "few", "--out", tmp_path / "first")
+    done = fuzz(*words, "--peer-command", command, "--runs", "700", "--corpus", tmp_path / "corpus", "--out", tmp_path / "out")
+    assert few.returncode == done.returncode == 0, few.stdout + done.stdout + done.stderr
+    assert edges(done.stdout) > edges(few.stdout) > 0
+    assert any((tmp_path / "corpus").iterdir()) and not (tmp_path / "out" / "histories").exists()
+    faulty = fuzz(*words, "--peer-command", f"{command} --fault {FAULT}", "--runs", "700", "--corpus", tmp_path / "none", "--out", tmp_path / "faulty")
+    assert faulty.returncode == 1 and f"finding   {BROKEN}: " in faulty.stdout, faulty.stdout + faulty.stderr
+    assert not left_over("covered-backend")
+    learnt = fuzz("backend-command", "--peer", "displif-fake-backend", "--peer-coverage", "--peer-command", command, "--runs", "250",
+                  "--out", tmp_path / "libfuzzer")
+    assert learnt.returncode == 0, learnt.stdout + learnt.stderr
+    blind = fuzz("backend-command", "--peer", "displif-fake-backend", "--peer-command", command, "--runs", "250", "--out", tmp_path / "blind")
+    assert features(tmp_path / "libfuzzer") > 2 * features(tmp_path / "blind"), blind.stdout
+
+
+def features(folder: Path) -> int:
+    """That libFuzzer has told apart."""
+    return int(re.findall(r" ft: (\d+) ", (folder / "job-0.log").read_text(encoding="utf-8", errors="replace"))[-1])
+
+
+@pytest.mark.skipif(shutil.which("afl-fuzz") is None, reason="afl-fuzz is not installed (afl++)")
+def test_a_crash_of_aflpps_that_needs_others_is_kept_with_them(tmp_path: Path) -> None:
+    """Two inputs of one program: the second alone shows nothing."""
+    progress = Progress(quiet=True)
+    words = argparse.Namespace(peer="displif-fake-backend", peer_command=f"{REFERENCE} --fault backend.omission.refused-buffer-kept", peer_coverage=False)
+    head, refused, attach = "displif-cts fuzz input 1\n", "request dbuf=7 gref=2\n", "request operation=fb-attach dbuf=7\n"
+    with outside.outside(words, progress) as peer:
+        built = outside.attacking(build_target(find_target("backend-command"), progress, "fuzz-aflpp", mutator=True), peer, [])
+        fuzzing = aflpp.AflFuzzing(built, Settings(None, 1, 1, 1, "none"), tmp_path, tmp_path / "corpus", None, progress)
+        (tmp_path / "histories").mkdir()
+        (tmp_path / "histories" / "1.txt").write_text(f"# passed over: \n{head}{refused}{head}time\n", encoding="utf-8")
+        (tmp_path / "histories" / "2.txt").write_text(f"# passed over: \n{head}{refused}{head}{attach}", encoding="utf-8")
+        crash = shutil.copy(pack_text(built, head + attach, tmp_path), tmp_path / "id:000000")
+        fuzzing._keep(crash)
+    (found,) = fuzzing.totals.found.values()
+    assert found.finding.key == "fb-attach.unknown-dbuf-rejected"
+    assert sequence.read_sequence(found.input.with_name("sequence.txt")).inputs == [[refused.strip()], [attach.strip()]]
+
+
 def test_a_sanitizers_report_is_the_finding(tmp_path: Path) -> None:
     """One of the planted defects, in our backend as a program of its own."""
     defect = next(each for each in defects_of(find_target("backend")) if each.name == "entry-used-after-erase")
-    place = tmp_path / "peer" / defect.file
-    place.parent.mkdir(parents=True)
-    place.write_text(planted(defect, (ROOT / defect.file).read_text(encoding="utf-8")), encoding="utf-8")
-    folder = build_configured("fuzz", ["displif-fake-backend-sanitized"],
-                              [*driver_settings(Progress(quiet=True), None), f"-DDISPLIF_CTS_FUZZ_PEER={tmp_path / 'peer'}"])
-    program = shutil.copy(folder / "fuzzers" / "backend" / "displif-fake-backend-sanitized", tmp_path / "damaged-backend")
-    command = shlex.join([str(program), "--follow", "--quiet", "--edid", "+"])
+    command = own_backend(tmp_path, "damaged-backend", {defect.file: planted(defect, (ROOT / defect.file).read_text(encoding="utf-8"))})
     done = fuzz("backend-command", "--peer", "displif-fake-backend", "--peer-command", command, "--runs", "250", "--out", tmp_path / "out")
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^finding   heap-use-after-free-", done.stdout, re.MULTILINE), done.stdout
@@ -157,7 +259,12 @@ def test_a_sanitizers_report_is_the_finding(tmp_path: Path) -> None:
     (("--peer-command", "false"), 3, "the peer's command cannot be attacked: it ended by status-1 before it was ready"),
     (("--peer-command", "sleep 60"), 3, "the peer's command cannot be attacked: the backend does not reach InitWait"),
     (("--unmask", "none-such"), 2, "no known finding of backend-command has that name"),
-    (("--engine", "aflpp", "--sync", "there"), 2, "--driver-source, --coverage and --sync are not for backend-command"),
+    (("--coverage",), 2, "--driver-source and --coverage are not for backend-command"),
+    (("--engine", "aflpp", "--sync", "there"), 2, "--sync is for --engine aflpp with --peer-coverage"),
+    (("--peer-coverage", "--sync", "there"), 2, "--sync is for --engine aflpp with --peer-coverage"),
+    (("--peer-coverage",), 3, "the peer's command cannot be attacked: it writes nothing into AFL++'s map\n  build it with afl-clang-fast, or run it under afl-qemu-trace"),
+    pytest.param(("--peer-coverage", "--peer-command", "afl-qemu-trace ./my-backend"), 3, "afl-qemu-trace: not found\n  Debian's afl++ has none",
+                 marks=pytest.mark.skipif(shutil.which("afl-qemu-trace") is not None, reason="afl-qemu-trace is there")),
 ])
 def test_what_cannot_be_attacked_is_said_once(words: tuple[str, ...], status: int, message: str, tmp_path: Path) -> None:
     done = fuzz("backend-command", *words, "--runs", "1", "--out", tmp_path / "out")
