@@ -93,6 +93,44 @@ FRONTEND_CASE(Import,
   guest.close();
 }
 
+// Behind every object of DRM stands a file of the kernel's (drivers/gpu/drm/drm_gem.c,
+// drm_gem_object_init), which the guest's kernel counts: 32 at a time for each of its processors
+// (fs/file_table.c, get_nr_files; lib/percpu_counter.c).
+FRONTEND_CASE(ImportRefused,
+              {.id = "frontend.clients.import-refused",
+               .title = "Of buffers that a client imports and the backend refuses nothing is left "
+                        "in the guest's kernel.",
+               .requirements = of(req::health_memory_released),
+               .needs = {"prime-import"},
+               .timeout = seconds(120)}) {
+  constexpr std::uint64_t kTimes = 256;
+  const auto open_files = [this] {
+    const Json answer = guest.must("sysctl", {{"key", "fs.file-nr"}});
+    return std::stoull(answer.at("value").get<std::string>());
+  };
+  FakeBackend& backend = connect();
+  guest.open();
+  guest.must("vgem-create", {{"name", "foreign"}, {"size", "65536"}});
+  guest.must("prime-export", {{"name", "foreign"}, {"out", "carrier"}});
+  backend.set_faults([](BackendFaults& faults) {
+    faults.error_status = {
+        .times = kTimes, .operations = only(Operation::dbuf_create), .status = -12};
+  });
+  const std::uint64_t before = open_files();
+  for (std::uint64_t time = 0; time < kTimes; ++time) {
+    const Result made =
+        guest.call("prime-import", {{"fd", "card"}, {"in", "carrier"}, {"name", "mine"}});
+    require(check(req::health_memory_released, !made.ok, {"the import is refused"}, made.text()));
+  }
+  guest.must("close-dmabuf", {{"name", "carrier"}});
+  guest.close();
+  const std::uint64_t most = before + kTimes / 2;
+  const std::uint64_t after = settle(open_files, most, after_removal_limit());
+  check_timed(req::health_memory_released, after <= most,
+              {fmt::format("at most {} open files after {} imports", most, kTimes)},
+              std::to_string(after));
+}
+
 FRONTEND_CASE(Killed,
               {.id = "frontend.clients.killed",
                .title = "A client is killed while its call waits for a response: the buffer goes, "
