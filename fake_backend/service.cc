@@ -377,14 +377,14 @@ void FakeBackend::Service::look_at_own_state() {
   const auto text = store().read(paths.backend + "/state");
   if (!text || *text == written_state_ || *text != bus::print(State::closing) || !follow) return;
   if (strikes(&BackendFaults::ignores_removal, "ignores-removal")) return;
-  if (!store().read(paths.frontend + "/state")) meet(Situation::frontend_death);
+  if (!store().read_if_visible(paths.frontend + "/state")) meet(Situation::frontend_death);
   if (Breakdown::happened()) return;
   recorder_.log("backend: the tool stack asks for the device's removal");
   shut_down();
 }
 
 void FakeBackend::Service::look_at_frontend() {
-  const auto text = store().read(paths.frontend + "/state");
+  const auto text = store().read_if_visible(paths.frontend + "/state");
   const auto state = text ? bus::parse_state(*text) : std::nullopt;
   bool first = false;
   std::optional<State> before;

@@ -411,7 +411,7 @@ void FakeFrontend::Service::go(State state) { write_state(bus::print(state)); }
 // --- the backend's states ------------------------------------------------------------------------
 
 void FakeFrontend::Service::look_at_backend() {
-  const auto text = store().read(paths.backend + "/state");
+  const auto text = store().read_if_visible(paths.backend + "/state");
   const auto state = text ? bus::parse_state(*text) : std::nullopt;
   bool first = false;
   std::optional<State> before;

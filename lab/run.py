@@ -77,7 +77,8 @@ class RunOptions:
         for option in ("role", "bed", "arch", "peer", "peer_command", "seed", "expectations", "driver_source", "kernel", "modules_dir",
                        "xen", "xen_tools"):
             value = getattr(self, option)
-            if value != getattr(default, option):
+            # A backend's own default is another bed than a frontend's.
+            if value != getattr(default, option) or (option == "bed" and self.role == "backend"):
                 name = "--modules" if option == "modules_dir" else "--" + option.replace("_", "-")
                 words += [name, str(value)]
         words += ["--fresh"] if self.fresh else []
@@ -155,8 +156,6 @@ def _check_files(options: RunOptions) -> None:
         for path in paths:
             if path is not None:
                 _check_path(option, path, folder)
-    if options.role == "backend" and options.arch != RunOptions().arch:
-        raise Stop(USAGE, f"--arch {options.arch} is for the frontend's role: a backend under test is a program of this machine")
     if options.driver_domain and (options.role, options.bed) != ("backend", "qemu"):
         raise Stop(USAGE, "--driver-domain is where a backend under test runs: it needs --role backend --bed qemu")
     if (options.kernel is None) != (options.modules_dir is None):

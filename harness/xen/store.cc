@@ -52,6 +52,15 @@ std::optional<std::string> StoreAccess::read(const std::string& path) const {
   return std::string(static_cast<const char*>(value.get()), length);
 }
 
+std::optional<std::string> StoreAccess::read_if_visible(const std::string& path) const {
+  try {
+    return read(path);
+  } catch (const Error& error) {
+    if (error.number() == EACCES) return std::nullopt;
+    throw;
+  }
+}
+
 void StoreAccess::write(const std::string& path, std::string_view value) const {
   const unsigned length = checked_length("xs_write", path, value.size());
   if (!xs_write(handle_.get(), transaction_, path.c_str(), value.data(), length)) {

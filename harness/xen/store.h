@@ -50,6 +50,9 @@ struct WatchEvent {
 class StoreAccess {
  public:
   std::optional<std::string> read(const std::string& path) const;  // nullopt: no such node
+  // The same where the node may be gone with all that stood above it: who may not see what is left
+  // there is told EACCES, and not ENOENT (xenstored_core.c, errno_from_parents()).
+  std::optional<std::string> read_if_visible(const std::string& path) const;
   void write(const std::string& path, std::string_view value) const;
   void mkdir(const std::string& path) const;  // existing: no effect
   // Removes the node and all below. False: there was none.

@@ -22,13 +22,13 @@ def silent(_phase: str, _seconds: float | None) -> None:
     pass
 
 
-def obtain(cache: Cache, name: str, build: Callable[[Path], None], progress: Progress) -> Path:
+def obtain(cache: Cache, name: str, build: Callable[[Path], None], progress: Progress, kind: str = "packages") -> Path:
     """An entry of the cache, built when it is not there yet; kept from eviction while this process lives."""
 
     def waiting() -> None:
         progress("wait for another run that builds the same", None)
 
-    path, lock, built = cache.obtain("packages", name, build, waiting)
+    path, lock, built = cache.obtain(kind, name, build, waiting)
     _held.append(lock)
     if built:
         cache.evict()

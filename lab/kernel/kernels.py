@@ -16,7 +16,7 @@ from lab.errors import INFRASTRUCTURE, USAGE, Stop
 from lab.process import run_grouped, tail
 from lab.progress import Progress
 from lab.qemu.apt import TRIPLETS, machines_architecture
-from lab.qemu.cache import Cache, content_key, disk_full
+from lab.qemu.cache import KERNELS, Cache, content_key, disk_full
 from lab.qemu.errors import BedError
 from lab.qemu.packages import Package, PackageStore
 
@@ -95,6 +95,11 @@ def fragment_text(recipe: Recipe, arch: str, name: str) -> str:
     return "".join(parts)
 
 
+def settings(fragment: str) -> list[str]:
+    """What a fragment says; why it does is not part of it."""
+    return [line for line in fragment.splitlines() if line.startswith("CONFIG_") or line.endswith(" is not set")]
+
+
 def unmet(fragment: str, config: str) -> list[str]:
     """The options of a fragment that the configuration made of it does not have so: the kernel's rules went against them."""
     told = dict(re.findall(r"^(CONFIG_\w+)=(.*)$", config, re.MULTILINE))
@@ -113,7 +118,7 @@ def build_kernel(name: str, arch: str = "amd64", progress: Say = silent, cache_d
     package, version = source_package(PackageStore(cache, arch, progress))
     fragment = fragment_text(recipe, arch, name)
     edits = [f"{edit.file}\0{edit.after}\0{edit.added}" for edit in recipe.edits]
-    key = content_key([RECIPE, arch, package.sha256, compiler, fragment, *edits])
+    key = content_key([RECIPE, arch, package.sha256, compiler, settings(fragment), *edits])
     logs = cache.root / "logs"
 
     def build(target: Path) -> None:
@@ -131,7 +136,12 @@ def build_kernel(name: str, arch: str = "amd64", progress: Say = silent, cache_d
             _install(make, target)
         progress(f"build the kernel {name} for {arch}", time.monotonic() - started)
 
-    return Kernel(obtain(cache, f"kernel-{name}-{arch}_{key}", build, progress))
+    kernel = obtain(cache, f"{name}-{arch}_{key}", build, progress, KERNELS)
+    # It stays in the cache, whatever else is built there; what it replaces does not.
+    for older in kernel.parent.glob(f"{name}-{arch}_*"):
+        if older != kernel:
+            cache.remove(older)
+    return Kernel(kernel)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Hardware:
     xen_command_line: str
     dom0_command_line: str
     boot: BootArguments
+    loses_hypervisor_timer: bool = False  # QEMU does not save it (timer.py)
     memory_mb: int = 1536
 
     def arguments(self) -> list[str]:
@@ -47,11 +48,14 @@ class Architecture:
     name: str  # as Debian has it
     triplet: str
     linker: str  # the dynamic linker's path
+    elf_machine: int  # elf.h, e_machine
     hardware: Hardware
     hypervisor: str  # where Debian's package has Xen
     guest_type: str  # as xl has it
     guest_config: str  # what only this architecture's guests are configured with
     guest_command_line: str
+    # What Xen is told where a driver domain is: by default Xen for Arm lets guests talk to dom0 only (SILO, xen/common/Kconfig).
+    xen_with_driver_domain: str
     dom0_modules: tuple[str, ...]  # drivers of the hardware's channels and disk
     unpack_kernel: Callable[[Path], bytes]  # an image as QEMU and xl start it
     unpack_xen: Callable[[Path], bytes]
@@ -91,6 +95,7 @@ AMD64 = Architecture(
     name="amd64",
     triplet="x86_64-linux-gnu",
     linker="lib64/ld-linux-x86-64.so.2",
+    elf_machine=62,
     hardware=Hardware(
         qemu="qemu-system-x86_64",
         package="qemu-system-x86",
@@ -116,6 +121,7 @@ AMD64 = Architecture(
     # Xen would take each reading of the TSC as a trap: it does not trust an emulated processor's.
     guest_config='tsc_mode = "native"\n',
     guest_command_line="tsc=unstable",
+    xen_with_driver_domain="",
     dom0_modules=("virtio_pci", "virtio_console", "virtio_blk"),
     unpack_kernel=binaries.unpack_vmlinux,
     unpack_xen=binaries.unpack_xen,
@@ -137,6 +143,7 @@ ARM64 = Architecture(
     name="arm64",
     triplet="aarch64-linux-gnu",
     linker="lib/ld-linux-aarch64.so.1",
+    elf_machine=183,
     hardware=Hardware(
         qemu="qemu-system-aarch64",
         package="qemu-system-arm",
@@ -149,11 +156,13 @@ ARM64 = Architecture(
         xen_command_line=f"console=dtuart dtuart=/pl011@9000000 {XEN_COMMAND_LINE}",
         dom0_command_line=DOM0_COMMAND_LINE,
         boot=_boot_arm,
+        loses_hypervisor_timer=True,
     ),
     hypervisor="boot/xen-*-arm64",
     guest_type="pvh",
     guest_config="",
     guest_command_line="",
+    xen_with_driver_domain=" xsm=dummy",
     dom0_modules=("virtio_mmio", "virtio_console", "virtio_blk"),
     unpack_kernel=partial(binaries.unpack_image, what="Linux kernel"),
     unpack_xen=partial(binaries.unpack_image, what="Xen"),

@@ -54,17 +54,20 @@ class BackendBed(Bed):
         if command.display and driver_domain:
             raise BedError("the display device is dom0's; a driver domain has none", "leave --driver-domain out")
         super().__init__(*arguments, **keywords)
-        self._shape = replace(self._shape, display=command.display, processors=self.options.processors)
+        hardware = self._architecture.hardware
+        if driver_domain:
+            hardware = replace(hardware, xen_command_line=hardware.xen_command_line + self._architecture.xen_with_driver_domain)
+        self._shape = replace(self._shape, display=command.display, hardware=hardware)
         self._command, self._carried, self._driver_domain = command, carried, driver_domain
-        self._program = find_program(command, carried)
+        self._program = find_program(command, carried, self._architecture)
         self._scratch = ExitStack()
 
-    def _obtain_template(self, booted_key: str, driver_key: str) -> Path:
+    def _obtain_template(self, booted_key: str) -> Path:
         guest = self._with_libraries([self._carried / "bin" / name for name in GUEST_PROGRAMS])
         driver = self._driver_content() if self._driver_domain else {}
         described = [{name: file_hash(path) for name, path in content.items()} for content in (guest, driver)]
         ready = file_hash(Path(display.__file__)) if self._shape.display else None
-        key = content_key([booted_key, described, driver_domain.description() if driver else None, ready])
+        key = content_key([booted_key, described, driver_domain.description(self._architecture) if driver else None, ready])
 
         def furnish(booted: Path, target: Path) -> None:
             build_furnished(booted, self._ingredients, guest, driver, target)
@@ -77,7 +80,7 @@ class BackendBed(Bed):
 
     def _with_libraries(self, programs: list[Path], folder: str = "bin") -> dict[str, Path]:
         """Path in a domain -> file here, of programs of the carried set and the libraries that they need."""
-        libraries = collect_libraries(programs, files_below(self._ingredients.library_trees))
+        libraries = collect_libraries(programs, files_below(self._ingredients.library_trees), self._architecture)
         return {f"{folder}/{path.name}": path for path in programs} | libraries
 
     def _driver_content(self) -> dict[str, Path]:
@@ -86,8 +89,12 @@ class BackendBed(Bed):
         if self._program is None:
             return content | self._with_libraries([self._carried / "bin" / self._command.argv[0]], "carried/bin")
         work = self._scratch.enter_context(self._cache.temporary("peer"))
-        collect_peer(self._program, work / PEER_FOLDER)
+        self._collect_peer(work)
         return content | {f"carried/{path.relative_to(work)}": path for path in sorted(work.rglob("*")) if path.is_file()}
+
+    def _collect_peer(self, folder: Path) -> None:
+        assert self._program is not None
+        collect_peer(self._program, folder / PEER_FOLDER, self._architecture, self._ingredients.library_trees)
 
     def make_disk(self, carried_dir: Path) -> Path:
         """The carried set, and beside it the peer with its libraries."""
@@ -96,7 +103,7 @@ class BackendBed(Bed):
         with self._cache.temporary("peer") as work:
             tree = work / "tree"
             shutil.copytree(carried_dir, tree, symlinks=True)
-            collect_peer(self._program, tree / PEER_FOLDER)
+            self._collect_peer(tree)
             return super().make_disk(tree)
 
     def facts(self) -> dict[str, Any]:
@@ -108,7 +115,7 @@ class BackendBed(Bed):
         assert self._template is not None
         domain = int(json.loads((self._template / "facts.json").read_text())["backend_domain"])
         with super().instance(disk, log_directory) as inner:
-            machine = BackendMachine(inner, self._command, peer_argv(self._command, self._program), domain)
+            machine = BackendMachine(inner, self._command, peer_argv(self._command, self._program, self._architecture), domain)
             machine.start()
             yield machine
 

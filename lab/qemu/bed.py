@@ -100,15 +100,16 @@ class Bed:
         qemu_path(self._shape.hardware)
         self._cache.sweep()
         self.gather()
-        self._driver = choose_driver([path.absolute() for path in self.options.module], self._ingredients.guest_modules)
         self._booted_key = content_key([hardware_description(self._shape), DISK_BYTES, self._ingredients.description()])
-        driver_key = content_key([self._booted_key, [[m.name, file_hash(m.origin)] for m in self._driver]])
-        self._template = self._obtain_template(self._booted_key, driver_key)
+        self._template = self._obtain_template(self._booted_key)
         self.timings["prepare"] = time.monotonic() - start
 
-    def _obtain_template(self, booted_key: str, driver_key: str) -> Path:
+    def _obtain_template(self, booted_key: str) -> Path:
+        driver = choose_driver([path.absolute() for path in self.options.module], self._ingredients.guest_modules)
+        driver_key = content_key([booted_key, [[m.name, file_hash(m.origin)] for m in driver]])
+
         def load(booted: Path, target: Path) -> None:
-            build_with_driver(booted, self._driver, self._ingredients.guest_modules.release, self._shape, target)
+            build_with_driver(booted, driver, self._ingredients.guest_modules.release, self._shape, target)
 
         return self._derived(driver_key, booted_key, "load the driver", load)
 

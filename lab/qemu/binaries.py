@@ -202,6 +202,14 @@ def build_id(path: Path) -> str:
     return match.group(1) if match else ""
 
 
+def elf_machine(path: Path) -> int | None:
+    """For which processors a program is (elf.h, e_machine); None: it is no little-endian ELF file."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    little_endian = head.startswith(ELF) and len(head) == 20 and head[5] == 1
+    return int.from_bytes(head[18:20], "little") if little_endian else None
+
+
 def needed_libraries(paths: list[Path]) -> dict[Path, list[str]]:
     """What each program or library needs directly (DT_NEEDED, and the program interpreter's name)."""
     result = subprocess.run(["readelf", "-ld", *map(str, paths)], capture_output=True, text=True)

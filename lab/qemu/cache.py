@@ -3,6 +3,7 @@
     <root>/packages/NAME_VERSION_HASH/   unpacked Debian packages
     <root>/templates/KEY/                RAM templates (ram, state, facts.json)
     <root>/disks/KEY.ext2                carried sets as disk images
+    <root>/kernels/NAME_KEY/             kernels that were asked for by name: their paths were told, so they stay
     <root>/tmp/                          work in progress; whatever nobody holds a lock on is rubbish
     <root>/locks/                        lock files, never removed
 
@@ -29,6 +30,7 @@ from .errors import BedError
 
 DEFAULT_LIMIT_BYTES = 6 << 30
 EVICTABLE = ("templates", "disks", "packages")
+KERNELS = "kernels"
 
 
 def default_root() -> Path:
@@ -115,7 +117,7 @@ class Cache:
         self.limit = limit
         self.grown = False  # since the last eviction, by this process
         try:
-            for name in (*EVICTABLE, "tmp", "locks"):
+            for name in (*EVICTABLE, KERNELS, "tmp", "locks"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             with no_space_explained(self.root):
@@ -194,13 +196,19 @@ class Cache:
         for path in sorted(sizes, key=last_use):
             if total <= self.limit:
                 break
-            lock = try_lock(self._lock_path(path.parent.name, path.name))
-            if lock:
-                with lock:
-                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            if self.remove(path):
                 total -= sizes[path]
                 removed.append(path)
         return removed
+
+    def remove(self, entry: Path) -> bool:
+        """False: somebody holds it."""
+        lock = try_lock(self._lock_path(entry.parent.name, entry.name))
+        if lock is None:
+            return False
+        with lock:
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+        return True
 
     def _lock_path(self, kind: str, name: str) -> Path:
         return self.root / "locks" / f"{kind}-{name}.use"

@@ -1,7 +1,7 @@
 """The second arrangement of the backend role: the backend in an unprivileged driver domain of its own.
 
-dom0's privilege hides permission faults, and driver domains are what the protocol was made for. The domain is a PV guest
-with a relay in it (harness/agent/relay.h), over which dom0 starts the backend.
+dom0's privilege hides permission faults, and driver domains are what the protocol was made for. The domain is of the
+guest's type, with a relay in it (harness/agent/relay.h), over which dom0 starts the backend.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .agent import AgentChannel
-from .binaries import unpack_vmlinux
+from .architecture import Architecture
 from .cache import file_hash
 from .cpio import CpioWriter
 from .errors import BedError
@@ -18,17 +18,16 @@ from .images import GNTALLOC, GRANT_FRAMES, HERE, Ingredients, add_common, add_m
 NAME = "driver"
 MODULES = ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xenfs"]
 MEMORY_MB = 256
-CONFIG = f"""\
-name = "{NAME}"
-type = "pv"
+CONFIG = """\
+name = "{name}"
+type = "{type}"
 kernel = "/carried/kernel"
 ramdisk = "/carried/initramfs"
-cmdline = "console=hvc0 rdinit=/init panic=0 mitigations=off lsm= audit=0 psi=0 noautogroup cryptomgr.notests=1 tsc=unstable"
-memory = {MEMORY_MB}
+cmdline = "console=hvc0 rdinit=/init panic=0 mitigations=off lsm= audit=0 psi=0 noautogroup cryptomgr.notests=1 {cmdline}"
+memory = {memory}
 vcpus = 1
-max_grant_frames = {GRANT_FRAMES}
-tsc_mode = "native"
-driver_domain = 1
+max_grant_frames = {frames}
+{more}driver_domain = 1
 on_crash = "preserve"
 on_poweroff = "preserve"
 on_reboot = "preserve"
@@ -39,16 +38,21 @@ BOOT_SECONDS = 240.0
 INIT = HERE / "init" / "driver"
 
 
-def description() -> list[str]:
+def config(architecture: Architecture) -> str:
+    return CONFIG.format(name=NAME, type=architecture.guest_type, cmdline=architecture.guest_command_line, memory=MEMORY_MB,
+                         frames=GRANT_FRAMES, more=architecture.guest_config)
+
+
+def description(architecture: Architecture) -> list[str]:
     """What a domain depends on beside what it holds, for the template's key."""
-    return [CONFIG, file_hash(INIT), *MODULES]
+    return [config(architecture), file_hash(INIT), *MODULES]
 
 
 def make_disk(parts: Ingredients, content: dict[str, Path], work: Path, target: Path) -> None:
     """A disk with the domain's kernel and its initramfs, which holds `content`: path there -> file here."""
     boot = work / "driver"
     boot.mkdir()
-    (boot / "kernel").write_bytes(unpack_vmlinux(parts.dom0_kernel))
+    (boot / "kernel").write_bytes(parts.architecture.unpack_kernel(parts.dom0_kernel))
     with (boot / "initramfs").open("wb") as out:
         archive = CpioWriter(out)
         add_common(archive, parts, INIT)
@@ -56,7 +60,7 @@ def make_disk(parts: Ingredients, content: dict[str, Path], work: Path, target: 
         for name, path in content.items():
             archive.copy(name, path, 0o755)
         archive.close()
-    (boot / "config").write_text(CONFIG)
+    (boot / "config").write_text(config(parts.architecture))
     make_ext2(boot, target, "driver")
 
 

@@ -18,7 +18,7 @@ from .bed import Bed
 from .cache import content_key, file_hash
 from .errors import AgentTimeout, BedError
 from .machine import Shape
-from .remote_peer import libraries_of
+from .remote_peer import libraries_here
 from .template import changed
 
 FOLDER = "/peer"  # in the guest
@@ -35,7 +35,7 @@ class GuestProgramBed(Bed):
         super().__init__(*positional, **keywords)
         self._program, self._arguments = program, list(arguments)
 
-    def _obtain_template(self, booted_key: str, driver_key: str) -> Path:
+    def _obtain_template(self, booted_key: str) -> Path:
         content = content_of(self._program)
         described = {name: file_hash(path) for name, path in content.items()}
         key = content_key([booted_key, described, self._arguments, file_hash(Path(__file__))])
@@ -51,12 +51,12 @@ class GuestProgramBed(Bed):
 
 def content_of(program: Path) -> dict[str, Path]:
     """Path in the guest -> file here. Raises BedError where a library is missing."""
-    return {f"{FOLDER}/{program.name}": program} | {f"{FOLDER}/lib/{path.name}": path for path in libraries_of(program)}
+    return {f"{FOLDER}/{program.name}": program} | {f"{FOLDER}/lib/{path.name}": path for path in libraries_here(program)}
 
 
 def start_script(program: Path, arguments: Sequence[str]) -> bytes:
     """What the guest's init starts instead of the exerciser. By its own linker: the guest has no libraries."""
-    linkers = [path.name for path in libraries_of(program) if path.name.startswith("ld-linux")]
+    linkers = [path.name for path in libraries_here(program) if path.name.startswith("ld-linux")]
     own = [f"{FOLDER}/lib/{linkers[0]}", "--library-path", f"{FOLDER}/lib"] if linkers else []
     words = shlex.join([*own, f"{FOLDER}/{program.name}", *arguments])
     return f"#!/bin/busybox sh\nexec {words}\n".encode()

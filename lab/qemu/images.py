@@ -170,25 +170,33 @@ def files_below(trees: list[Path]) -> list[Path]:
 
 def collect_libraries(programs: list[Path], files: list[Path], architecture: Architecture = AMD64) -> dict[str, Path]:
     """The closure of the programs' needs, plus every libxen*.so.N (what the carried programs may open at run time)."""
+    opened = [path.name for path in files if path.name.startswith("libxen") and ".so." in path.name and is_elf(path)]
+    opened.append("libgcc_s.so.1")  # glibc opens it for pthread_cancel, which libxl uses
+    opened.append("libm.so.6")  # the runner's C++ runtime, which is linked statically, needs it
+    chosen, missing = library_closure(programs, opened, files)
+    if missing:
+        raise BedError(f"the library {missing[0]} is in none of the packages", "was the program built for this Debian?")
+    return {architecture.library_target(name): path for name, path in chosen.items()}
+
+
+def library_closure(programs: list[Path], opened: list[str], files: list[Path]) -> tuple[dict[str, Path], list[str]]:
+    """What the programs need, and what that needs, and the libraries that are `opened` at run time, by name; the first of
+    `files` that bears it counts. And the names of those that none of `files` bears."""
     available: dict[str, Path] = {}
     for path in files:
         if ".so" in path.name and path.name not in available and "gconv" not in path.parts and is_elf(path):
             available[path.name] = path
     needs = needed_libraries([*programs, *available.values()])
-    wanted = [name for name in available if name.startswith("libxen") and ".so." in name]
-    wanted.append("libgcc_s.so.1")  # glibc opens it for pthread_cancel, which libxl uses
-    wanted.append("libm.so.6")  # the runner's C++ runtime, which is linked statically, needs it
-    for program in programs:
-        wanted += needs[program]
+    wanted = [*opened, *(name for program in programs for name in needs[program])]
     chosen: dict[str, Path] = {}
+    missing: list[str] = []
     for name in wanted:  # grows while it is walked
-        if name in chosen:
-            continue
-        if name not in available:
-            raise BedError(f"the library {name} is in none of the packages", "was the program built for this Debian?")
-        chosen[name] = available[name]
-        wanted += needs[available[name]]
-    return {architecture.library_target(name): path for name, path in chosen.items()}
+        if name in available and name not in chosen:
+            chosen[name] = available[name]
+            wanted += needs[available[name]]
+        elif name not in available and name not in missing:
+            missing.append(name)
+    return chosen, missing
 
 
 def build_images(parts: Ingredients, directory: Path) -> None:

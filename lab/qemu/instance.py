@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from . import timer
 from .agent import AgentChannel, Pending
 from .cache import Cache
 from .errors import AgentTimeout, BedError, InstanceDied
@@ -57,6 +58,7 @@ class Instance:
             try:
                 self.agent.require("hello", timeout=60)
                 self.timings["first answer"] = time.monotonic() - start
+                timer.set_again(self.agent, self._shape.hardware)
                 self.agent.require("mount-carried", timeout=60)
             except BedError as error:
                 raise type(error)(f"{error.message}\n{self.last_words()}", error.hint) from error

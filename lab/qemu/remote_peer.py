@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import time
@@ -13,7 +14,11 @@ from lab.environment import linked
 from lab.peer_command import PeerCommand, how_ended, sanitizer_report
 
 from .agent import AgentChannel
+from .apt import machines_architecture
+from .architecture import ARCHITECTURES, Architecture
+from .binaries import elf_machine
 from .errors import BedError
+from .images import files_below, library_closure
 
 OUTPUT = "/run/displif-cts/peer.out"  # in dom0: what the peer writes
 SCREEN_SOCKET = "/run/displif-cts/screen.sock"  # there: where a peer without a device may tell (PROTOCOL.md)
@@ -25,8 +30,8 @@ PEER_FOLDER = "peer"  # on the carried disk
 START = f'exec "$@" >{OUTPUT} 2>&1'
 
 
-def find_program(command: PeerCommand, carried: Path) -> Path | None:
-    """The peer's program on this host; None: one of the carried set. Raises BedError."""
+def find_program(command: PeerCommand, carried: Path, architecture: Architecture) -> Path | None:
+    """The peer's program on this host, for machines of `architecture`; None: one of the carried set. Raises BedError."""
     if isinstance(command.argv, str):
         raise BedError("the qemu bed starts a program, not a shell's text", "name the program and its arguments in a descriptor")
     name = command.argv[0]
@@ -35,20 +40,38 @@ def find_program(command: PeerCommand, carried: Path) -> Path | None:
     found = shutil.which(name)
     if found is None:
         raise BedError(f"the peer's command cannot be started: {name}: not found, or not executable")
-    return Path(found).resolve()
+    program = Path(found).resolve()
+    for other in ARCHITECTURES.values():
+        if other is not architecture and elf_machine(program) == other.elf_machine:
+            raise BedError(f"{program} is a program for {other.name}, and the machine is {architecture.name}", f"--arch {other.name}")
+    return program
 
 
-def libraries_of(program: Path) -> list[Path]:
+def libraries_here(program: Path) -> list[Path]:
     """What the dynamic linker would give it here, and that linker; none for a static one. Raises BedError where it misses one."""
     libraries, missing = linked(program)
-    if missing:
-        raise BedError(f"{program} misses {', '.join(missing)}", "set LD_LIBRARY_PATH to where they are")
+    _refuse_missing(program, missing)
     return libraries
 
 
-def collect_peer(program: Path, target: Path) -> None:
-    """The program and its libraries. Xen's are dom0's own."""
-    libraries = libraries_of(program)
+def libraries_there(program: Path, trees: Sequence[Path]) -> list[Path]:
+    """The same for a program that does not run here: the first of LD_LIBRARY_PATH's folders and `trees` that has one. Raises BedError."""
+    folders = [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    files = [path for path in files_below([*folders, *trees]) if path.is_file() and elf_machine(path) == elf_machine(program)]
+    libraries, missing = library_closure([program], [], files)
+    _refuse_missing(program, missing)
+    return list(libraries.values())
+
+
+def _refuse_missing(program: Path, missing: Sequence[str]) -> None:
+    if missing:
+        raise BedError(f"{program} misses {', '.join(missing)}", "set LD_LIBRARY_PATH to where they are")
+
+
+def collect_peer(program: Path, target: Path, architecture: Architecture, trees: Sequence[Path]) -> None:
+    """The program and its libraries: this host's, or of `trees` for another architecture. Xen's are dom0's own."""
+    runs_here = architecture.name == machines_architecture()
+    libraries = libraries_here(program) if runs_here else libraries_there(program, trees)
     (target / "lib").mkdir(parents=True)
     shutil.copy2(program, target / program.name)
     for path in libraries:
@@ -56,12 +79,12 @@ def collect_peer(program: Path, target: Path) -> None:
             shutil.copy2(path, target / "lib" / path.name)
 
 
-def peer_argv(command: PeerCommand, program: Path | None) -> list[str]:
+def peer_argv(command: PeerCommand, program: Path | None, architecture: Architecture) -> list[str]:
     if program is None:
         return [f"/carried/bin/{command.argv[0]}", *command.argv[1:]]
     folder = f"/carried/{PEER_FOLDER}"
     # By its own linker: dom0's C library may be older.
-    return [f"{folder}/lib/ld-linux-x86-64.so.2", "--library-path", f"{folder}/lib:/lib/x86_64-linux-gnu",
+    return [f"{folder}/lib/{Path(architecture.linker).name}", "--library-path", f"{folder}/lib:/lib/{architecture.triplet}",
             f"{folder}/{program.name}", *command.argv[1:]]
 
 

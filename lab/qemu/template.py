@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import timer
 from .agent import AgentChannel
 from .binaries import ELF, ModuleTree, build_id, module_info, module_name, read
 from .cache import disk_full, file_hash
@@ -184,6 +185,7 @@ def changed(base: Path, shape: Shape, target: Path, make_disk: Callable[[Path], 
     facts = json.loads((base / "facts.json").read_text())
     machine = Machine(work, "new/ram", work / "disk", target, shared=True, state=base / "state", shape=shape)
     with running(machine, work) as agent:
+        timer.set_again(agent, shape.hardware)
         yield agent, facts
         quiet(agent)
         machine.save_state(target / "state")

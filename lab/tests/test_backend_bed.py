@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from lab.build import ROOT
+from lab.build import ROOT, build_carried
+from lab.peers import HERE
+from lab.progress import Progress
+from lab.qemu.apt import machines_architecture
 from reports.judge import judge
 from reports.model import read_run
 
@@ -57,11 +61,30 @@ def test_the_whole_suite_has_loopbacks_verdicts(tmp_path: Path) -> None:
     assert len(verdicts(real)) > 400
 
 
+# What an unprivileged backend is told of nodes that are gone differs from what dom0 is told.
+DRIVER_DOMAIN_CASES = [*CASES, "backend.bus.removal.forced"]
+
+
 @pytest.mark.full
-def test_a_backend_in_a_driver_domain(tmp_path: Path) -> None:
-    real = run(tmp_path, "--bed", "qemu", "--driver-domain")
-    assert verdicts(real) == dict.fromkeys(CASES, "pass")
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_a_backend_in_a_driver_domain(arch: str, tmp_path: Path) -> None:
+    real = run(tmp_path, "--bed", "qemu", "--driver-domain", "--arch", arch, cases=DRIVER_DOMAIN_CASES)
+    assert verdicts(real) == dict.fromkeys(DRIVER_DOMAIN_CASES, "pass")
     assert machine_of(tmp_path, "env")["backend_domain"] == "driver domain"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(machines_architecture() != "amd64", reason="a cross compiler is meant")
+def test_a_backend_on_arm64_with_its_libraries(tmp_path: Path) -> None:
+    """One of the carried set, and one that comes from this host as a user's does."""
+    carried = build_carried(Progress(quiet=True), "arm64").bin / "displif-fake-backend"
+    peer = yaml.safe_load((HERE / "displif-fake-backend-emulated.yaml").read_text())
+    peer |= {"name": "somebodys", "command": [str(carried), *peer["command"][1:]]}
+    (tmp_path / "peer.yaml").write_text(yaml.safe_dump(peer))
+    for folder, words in (("ours", ()), ("theirs", ("--peer", str(tmp_path / "peer.yaml")))):
+        real = run(tmp_path / folder, "--bed", "qemu", "--arch", "arm64", *words)
+        assert verdicts(real) == dict.fromkeys(CASES, "pass")
+        assert machine_of(tmp_path / folder, "env")["arch"] == "arm64"
 
 
 @pytest.mark.skipif(not DISPL_BE, reason="DISPLIF_DISPL_BE does not name displ_be: an independent backend is not run")

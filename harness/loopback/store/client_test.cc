@@ -17,6 +17,7 @@
 
 #include "harness/loopback/store/sequence.h"
 #include "harness/loopback/store/transport.h"
+#include "harness/xen/store.h"
 
 extern "C" {
 #include <xenstore.h>
@@ -104,6 +105,21 @@ TEST_F(StoreClient, a_domain_is_known_by_its_socket) {
   xs_permissions list[] = {{1, XS_PERM_NONE}, {2, XS_PERM_READ}};
   EXPECT_TRUE(xs_set_permissions(one.get(), 0, "/local/domain/1/data", list, 2));
   EXPECT_EQ(read(two, "/local/domain/1/data"), "of one");
+}
+
+TEST_F(StoreClient, what_is_gone_with_its_parents_is_denied_and_can_be_read_as_gone) {
+  const Handle one = open(1);
+  const std::string node = "device/vdispl/0/state";
+  const std::string path = "/local/domain/1/" + node;
+  ASSERT_TRUE(write(one, node, "4"));
+  xs_permissions list[] = {{1, XS_PERM_NONE}, {2, XS_PERM_READ}};
+  ASSERT_TRUE(xs_set_permissions(one.get(), 0, node.c_str(), list, 2));
+  ASSERT_TRUE(open(2));  // and leaves its socket's name to the next
+  const xen::Store two = xen::Store::open();
+  EXPECT_EQ(two.read_if_visible(path), "4");
+  ASSERT_TRUE(xs_rm(one.get(), 0, "device"));
+  EXPECT_EQ(two.read_if_visible(path), std::nullopt);
+  EXPECT_THROW(two.read(path), xen::Error);
 }
 
 TEST_F(StoreClient, transactions_conflict_between_processes_of_one_domain) {

@@ -7,7 +7,7 @@ import pytest
 
 from lab.errors import Stop
 from lab.kernel import build_driver, stock_driver_source
-from lab.kernel.kernels import FRAGMENTS, RECIPES, Edit, KernelBuildError, apply_edit, build_kernel, fragment_text, unmet
+from lab.kernel.kernels import FRAGMENTS, RECIPES, Edit, KernelBuildError, apply_edit, build_kernel, fragment_text, settings, unmet
 from lab.qemu.binaries import ModuleTree, module_info
 from lab.qemu.images import GUEST_MODULES
 
@@ -29,6 +29,10 @@ def test_every_line_is_an_option_or_a_comment() -> None:
     for file in FRAGMENTS.glob("*.config"):
         for line in file.read_text().splitlines():
             assert line.startswith("# ") or (line.startswith("CONFIG_") and line.split("=")[1] in ("y", "m", "n") or "_SIZE=" in line), line
+
+
+def test_a_comment_makes_no_other_kernel() -> None:
+    assert settings("# why\nCONFIG_A=y\n# CONFIG_B is not set\n") == ["CONFIG_A=y", "# CONFIG_B is not set"]
 
 
 def test_the_debug_kernel_has_what_it_is_for() -> None:

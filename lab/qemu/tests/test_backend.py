@@ -10,18 +10,23 @@ import pytest
 
 from lab.peer_command import PeerCommand
 from lab.qemu import BedOptions
+from lab.qemu.apt import machines_architecture
+from lab.qemu.architecture import ARCHITECTURES
 from lab.qemu.backend import BackendBed, RunnersAgent, split_cases
 from lab.qemu.errors import BedError
 from lab.qemu.picture import parse_ppm
-from lab.qemu.remote_peer import RemotePeer, collect_peer, find_program, peer_argv
+from lab.qemu.remote_peer import RemotePeer, collect_peer, find_program, libraries_there, peer_argv
+
+HERE = ARCHITECTURES[machines_architecture()]
+THERE = next(architecture for architecture in ARCHITECTURES.values() if architecture is not HERE)
 
 
 def test_a_program_of_the_carried_set_stays_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "theirs").touch()
     command = PeerCommand(["theirs", "-v"])
-    assert find_program(command, tmp_path) is None
-    assert peer_argv(command, None) == ["/carried/bin/theirs", "-v"]
+    assert find_program(command, tmp_path, HERE) is None
+    assert peer_argv(command, None, HERE) == ["/carried/bin/theirs", "-v"]
 
 
 @pytest.mark.parametrize("argv, message", [
@@ -32,16 +37,16 @@ def test_a_program_of_the_carried_set_stays_where_it_is(tmp_path: Path) -> None:
 ])
 def test_a_program_that_cannot_be_carried_over_is_said(argv: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(BedError, match=message):
-        find_program(PeerCommand(argv), tmp_path)
+        find_program(PeerCommand(argv), tmp_path, HERE)
 
 
 def test_a_program_comes_with_its_libraries_and_their_linker(tmp_path: Path) -> None:
-    program = find_program(PeerCommand(["bash"]), tmp_path)
+    program = find_program(PeerCommand(["bash"]), tmp_path, HERE)
     assert program is not None
-    collect_peer(program, tmp_path / "peer")
+    collect_peer(program, tmp_path / "peer", HERE, [])
     there = {path.name for path in (tmp_path / "peer" / "lib").iterdir()}
-    assert {"libc.so.6", "ld-linux-x86-64.so.2"} <= there
-    argv = [word.replace("/carried/peer", str(tmp_path / "peer")) for word in peer_argv(PeerCommand(["bash", "-c", "echo on"]), program)]
+    assert {"libc.so.6", Path(HERE.linker).name} <= there
+    argv = [word.replace("/carried/peer", str(tmp_path / "peer")) for word in peer_argv(PeerCommand(["bash", "-c", "echo on"]), program, HERE)]
     assert subprocess.run(argv, capture_output=True, text=True).stdout == "on\n"
 
 
@@ -51,7 +56,33 @@ def test_a_program_that_misses_a_library_is_said(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "libgone.so", tmp_path / "gone.c"], check=True)
     subprocess.run(["gcc", "-o", tmp_path / "lost", tmp_path / "lost.c", f"-L{tmp_path}", "-lgone"], check=True)
     with pytest.raises(BedError, match="lost misses libgone.so"):
-        collect_peer(tmp_path / "lost", tmp_path / "peer")
+        collect_peer(tmp_path / "lost", tmp_path / "peer", HERE, [])
+
+
+def test_a_program_for_another_architecture_is_refused_for_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(BedError, match=f"bash is a program for {HERE.name}, and the machine is {THERE.name}") as refused:
+        find_program(PeerCommand(["bash"]), tmp_path, THERE)
+    assert refused.value.hint == f"--arch {HERE.name}"
+
+
+def test_libraries_of_a_program_that_does_not_run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come out of LD_LIBRARY_PATH's folders, and then the bed's packages; those of this machine do not count."""
+    arm = bytearray(b"\x7fELF\2\1\1" + bytes(13))
+    arm[18:20] = THERE.elf_machine.to_bytes(2, "little")
+    for folder, name in (("own", "libone.so.1"), ("packages", "libone.so.1"), ("packages", "libtwo.so.2")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_bytes(arm)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "libone.so.1").symlink_to(Path("/bin/bash").resolve())
+    (tmp_path / "program").write_bytes(arm)
+    needs = {"program": ["libone.so.1"], "libone.so.1": ["libtwo.so.2"], "libtwo.so.2": []}
+    monkeypatch.setattr("lab.qemu.images.needed_libraries", lambda paths: {path: needs[path.name] for path in paths})
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path / 'here'}:{tmp_path / 'own'}")
+    program, packages = tmp_path / "program", tmp_path / "packages"
+    assert libraries_there(program, [packages]) == [tmp_path / "own" / "libone.so.1", packages / "libtwo.so.2"]
+    needs["libtwo.so.2"] = ["libthree.so.3"]
+    with pytest.raises(BedError, match="program misses libthree.so.3"):
+        libraries_there(program, [packages])
 
 
 class Dom0:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lab.qemu.cache import Cache, content_key, disk_usage, try_lock
+from lab.qemu.cache import KERNELS, Cache, content_key, disk_usage, try_lock
 from lab.qemu.errors import BedError
 
 
@@ -67,6 +67,15 @@ def test_what_is_held_stays(tmp_path):
     lock.release()
     assert cache.evict() == [held]
     assert cache.hold("templates", "held") is None
+
+
+def test_a_kernel_stays_until_it_is_removed(tmp_path):
+    cache = Cache(tmp_path, limit=0)
+    path, lock, _ = cache.obtain(KERNELS, "debug", lambda target: target.mkdir())
+    assert not cache.remove(path) and path.exists()
+    lock.release()
+    assert cache.evict() == [] and path.exists()
+    assert cache.remove(path) and not path.exists()
 
 
 def test_use_makes_young(tmp_path):
