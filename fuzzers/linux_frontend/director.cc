@@ -46,16 +46,18 @@ void settle() {
 
 // As when a mask makes the input wait: its interleaving point is past then, if there was anything
 // to wait for.
-void settle_clients() {
-  if (!shim::any_client_waits()) return;
+void settle(bool (*busy)()) {
+  if (!busy()) return;
   shim::interrupt_after(0);
-  for (int round = 0; round < kRounds && shim::any_client_waits(); ++round) {
+  for (int round = 0; round < kRounds && busy(); ++round) {
     shim::run_tasks();
     const std::uint64_t next = shim::until_next();
     if (next == shim::kNever) return;
     shim::advance(next);
   }
 }
+
+void settle_clients() { settle(shim::any_client_waits); }
 
 shim::Path connector_node(unsigned connector, const char* node) {
   return shim::below(shim::below(shim::kFrontendPath, connector), node);
@@ -86,9 +88,11 @@ void let_go() {
   settle_clients();
   close_files();
   settle_clients();
-  if (!shim::any_exported()) return;
-  drop_exported();
-  settle_clients();
+  if (shim::any_exported()) {
+    drop_exported();
+    settle_clients();
+  }
+  settle(shim::any_work);  // a commit that waits for the one before it holds framebuffers
 }
 
 // The driver is about to read its configuration. False: not now.

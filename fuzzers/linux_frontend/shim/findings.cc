@@ -38,7 +38,7 @@ constexpr KnownFinding kKnown[] = {
     {Known::removed_while_held,
      "a device that is removed while a client holds it leaves the client's device without its "
      "owner",
-     "clients close their files before a device is removed", ""},
+     "clients close their files, and commits end, before a device is removed", ""},
     {Known::buffer_freed_twice,
      "a buffer whose creation lacks grants or memory is freed twice, and reference 0 is ended",
      "grants do not run out, and the buffer's tables get their memory",

@@ -50,6 +50,7 @@ void wake(const void* channel);
 void queue_work(Job job, void* argument);
 // Is the task waiting inside a call that unplugging does not wait for? See close_while_waiting.
 bool any_client_waits();
+bool any_work();  // on a work queue, waiting or at work
 bool in_interrupt();
 bool locked();
 const char* running();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <string>
@@ -234,6 +235,12 @@ bool any_client_waits() {
     if (g_tasks[i].state != State::idle) return true;
   }
   return false;
+}
+
+bool any_work() {
+  constexpr auto kFirst = static_cast<std::size_t>(Thread::worker0);
+  return !g_work.empty() || std::any_of(g_tasks.begin() + kFirst, g_tasks.end(),
+                                        [](const Task& task) { return task.state != State::idle; });
 }
 
 bool in_interrupt() { return g_interrupts > 0; }

@@ -120,7 +120,6 @@ void changed() {
         state == XenbusStateInitWait &&
         (g_device->state == XenbusStateInitialising || g_device->state == XenbusStateConnected);
     if (!reads || g_config_hook == nullptr || g_config_hook()) {
-      if (reads) g_configured = 0;
       g_driver->otherend_changed(g_device, static_cast<enum xenbus_state>(state));
     }
     g_disconnecting = false;
@@ -254,6 +253,8 @@ int xenbus_scanf(struct xenbus_transaction /*t*/, const char* dir, const char* n
                  const char* format, ...) {
   shim_point();
   const bool resolution = std::string_view(node) == "resolution";
+  // Not where a state is heard: the driver may not read then.
+  if (resolution && std::string_view(dir).ends_with("/0")) g_configured = 0;
   const bool must = resolution && masked(Known::reconnect_with_other_connectors);
   const char* value =
       !must && fails(Failure::store) ? nullptr : store_read(below(path_of(dir), node));
