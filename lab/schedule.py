@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Container, Protocol, Sequence
 
+from lab.errors import INFRASTRUCTURE, Stop
 from lab.qemu.errors import AgentTimeout, BedError, InstanceDied
 from lab.qemu.limit import Limit
 from lab.qemu.processor import Lateness
@@ -89,6 +90,12 @@ def lateness_of(machine: Any) -> Lateness | None:
     """None on a bed whose machines have no virtual processors."""
     shares = getattr(machine, "processors", None)
     return Lateness(shares) if shares is not None else None
+
+
+class HopelessRun(Stop):
+    def __init__(self, trouble: str) -> None:
+        super().__init__(INFRASTRUCTURE, f"the first {Beginning.ENOUGH} cases ended by the same trouble, and the others were not begun: {trouble}",
+                         "mend the cause; try it with one --case")
 
 
 class Stopped(Exception):
@@ -178,6 +185,26 @@ class BatchRecorder:
         return self.done == len(self._batch)
 
 
+class Beginning:
+    """Notices a run in which nothing can be judged: its first cases all end by the same trouble of the bed."""
+
+    ENOUGH = 4  # cases
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._number = 0
+        self._over = False
+
+    def trouble(self, verdict: str, reason: str) -> str | None:
+        """Of a case that has ended; the reason to give up, when it is time to."""
+        with self._lock:
+            self._over = self._over or verdict != "infra-error" or self._reason not in (None, reason)
+            self._reason = reason
+            self._number += 1
+            return reason if not self._over and self._number == self.ENOUGH else None
+
+
 class Scheduler:
     """`on_verdict(case id, attempt, verdict, reason)` is called from worker threads."""
 
@@ -189,9 +216,11 @@ class Scheduler:
         self._lock = threading.Lock()
         self._machines: set[Any] = set()
         self._failure: BaseException | None = None
+        self._beginning = Beginning()
 
     def run(self, batches: Sequence[Batch], workers: int) -> None:
-        """Runs all batches. Whatever interrupts it (Ctrl-C, a full disk) ends every machine and is raised."""
+        """Runs all batches. Whatever interrupts it (Ctrl-C, a full disk, a bed that lets no case begin) ends every machine and
+        is raised."""
         waiting: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         for batch in batches:
             waiting.put(batch)
@@ -270,6 +299,9 @@ class Scheduler:
 
     def _tell(self, job: Job, recorder: CaseRecorder) -> None:
         self._on_verdict(job.case.id, job.attempt, recorder.verdict or "", recorder.reason)
+        trouble = self._beginning.trouble(recorder.verdict or "", recorder.reason)
+        if trouble is not None:
+            raise HopelessRun(trouble)
 
     def _attend(self, machine: Any, batch: Batch, recorder: BatchRecorder) -> None:
         with self._lock:

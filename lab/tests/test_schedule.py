@@ -139,6 +139,34 @@ def test_what_was_seen_before_the_machine_died_still_counts(tmp_path: Path) -> N
     assert judged.results[0].verdict == "fail"
 
 
+def test_a_run_whose_first_cases_end_by_one_trouble_ends(tmp_path: Path) -> None:
+    """A peer that never gets ready would cost its minute for each of hundreds of cases."""
+    def refused(case: str) -> list[Any]:
+        return [fakes.begin(case), fakes.record("error", case, text="the peer was not ready")]
+
+    names = [f"frontend.ring.{letter}" for letter in "abcdefgh"]
+    bed = fakes.FakeBed(refused)
+    with pytest.raises(Stop, match="the first 4 cases ended by the same trouble, .* the peer was not ready") as stopped:
+        recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(*names)), workers=1)
+    assert stopped.value.status == 3
+    assert bed.started == names[:4]
+    assert [record["case"] for record in map(json.loads, (tmp_path / "stream.jsonl").open()) if record["t"] == "verdict"] == names[:4]
+
+
+@pytest.mark.parametrize("other", ["pass", "another trouble"])
+def test_a_run_in_which_something_else_happened_goes_on(other: str, tmp_path: Path) -> None:
+    names = [f"frontend.ring.{letter}" for letter in "abcdefgh"]
+
+    def script(case: str) -> list[Any]:
+        if case == names[1] and other == "pass":
+            return fakes.good(case)
+        return [fakes.begin(case), fakes.record("error", case, text=other if case == names[1] else "the peer was not ready")]
+
+    bed = fakes.FakeBed(script)
+    recorded(tmp_path, bed, fakes.whole_plan(fakes.suite(*names)), workers=1)
+    assert bed.started == names
+
+
 def test_a_machine_that_cannot_be_restored_is_reported(tmp_path: Path) -> None:
     class Broken(fakes.FakeBed):
         def instance(self, disk: Path) -> Any:
