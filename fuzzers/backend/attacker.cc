@@ -455,15 +455,16 @@ void Attacker::run() {
 
 // The connection is over, and the frontend has not ended it.
 void Attacker::judge_end() {
-  if (const std::string how = machine_.ended(); !how.empty()) {
+  // ring.h lets a backend give up a frontend whose indices cannot be; ours goes on.
+  const bool may_give_up = overfull_ && !machine_.runs_when_told();
+  if (const std::string how = machine_.ended(may_give_up); !how.empty()) {
     std::string kind = fmt::format("ended-{}-in-{}", how, displif::operation_name(last_operation_));
     std::ranges::transform(kind, kind.begin(), [](char c) {
       return c == ' ' || c == '_' ? '-' : static_cast<char>(std::tolower(c));
     });
     finding(kind, machine_.trouble());
   }
-  // ring.h lets a backend give up a frontend whose indices cannot be; ours goes on.
-  if (overfull_ && !machine_.runs_when_told()) throw PassedOver{};
+  if (may_give_up) throw PassedOver{};
   finding("backend.stays-responsive", "the connection has ended: " + machine_.trouble());
 }
 

@@ -29,7 +29,7 @@ constexpr std::chrono::seconds kConnects = 5s;
 // No limit is shorter, whatever the descriptor says: how quick a backend is the cases judge, and a
 // sanitizer takes its time for a report, after which there is no answer.
 constexpr milliseconds kLeast = 3000ms;
-constexpr milliseconds kEnds = 3000ms;
+constexpr milliseconds kEnds = 3000ms, kEndsSoon = 500ms;
 constexpr unsigned kSpins = 400;          // looks before a wait gives the processor away
 constexpr std::size_t kLastWords = 4096;  // octets that are shown of what it said
 constexpr milliseconds kLookAt = 5ms;  // how often a wait looks whether the backend is still there
@@ -187,8 +187,8 @@ bool CommandBackend::disconnect() {
 // --- what becomes of it
 
 // A handler of its own may still be at work, on a fault for instance, when the connection is over.
-std::string CommandBackend::ended() {
-  const auto until = xen::in(connected_ ? 0ms : kEnds);
+std::string CommandBackend::ended(bool soon) {
+  const auto until = xen::in(connected_ ? 0ms : soon ? kEndsSoon : kEnds);
   while (!program_->ended() && xen::Clock::now() < until) std::this_thread::sleep_for(5ms);
   return program_->ended().value_or("");
 }

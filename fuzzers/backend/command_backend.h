@@ -42,7 +42,7 @@ class CommandBackend final : public Machine {
   bool connected() const override { return connected_; }
   unsigned connections() const override { return connections_; }
   std::string trouble() const override;
-  std::string ended() override;
+  std::string ended(bool soon = false) override;
   void run(Waiting& waiting) override;
   bool await(Waiting& waiting) override;
   void hear_of(std::string_view /*node*/) override {}

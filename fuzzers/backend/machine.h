@@ -64,8 +64,9 @@ class Machine {
   virtual bool connected() const = 0;
   virtual unsigned connections() const = 0;  // so far
   virtual std::string trouble() const = 0;
-  // Words for how its program has ended; empty: it has not.
-  virtual std::string ended() { return {}; }
+  // Words for how its program has ended; empty: it has not. `soon`: one that goes on is none that
+  // is worth waiting for.
+  virtual std::string ended(bool /*soon*/ = false) { return {}; }
   // It works until it has nothing to do at once; a program that is not ours, until `waiting` is
   // settled, or a limit of time is over.
   virtual void run(Waiting& waiting) = 0;
