@@ -451,7 +451,7 @@ void FakeBackend::Service::follow_frontend(std::optional<State> state,
 
 std::optional<std::string> FakeBackend::Service::read_recorded(const std::string& path,
                                                                std::optional<std::size_t> of) {
-  const auto value = store().read(path);
+  auto value = store().read(path);
   Json fields{{"path", path}, {"value", value ? Json(*value) : Json()}};
   if (of) fields["connector"] = *of;
   recorder_.message(Kind::xenstore, Direction::front_to_back, std::move(fields));

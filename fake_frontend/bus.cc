@@ -369,7 +369,7 @@ void FakeFrontend::Service::after_last_client() {
 
 std::optional<std::string> FakeFrontend::Service::read_recorded(
     const std::string& path, std::optional<std::size_t> connector) {
-  const auto value = store().read(path);
+  auto value = store().read(path);
   tracer_.node(From::backend, path, value, connector);
   return value;
 }

@@ -85,8 +85,12 @@ FRONTEND_CASES(BackendState, Text, state_specs()) {
   show_picture(guest.connectors().at(0), "picture");
   backend.set_state_text(param.text);
   check_timed(survived, guest_answers(), {"the guest answers"}, "the guest is silent");
-  guest.close();
+  // A frontend that gave the connection up may be on its way to the next one, or wait for its
+  // clients; what becomes of one whose backend closes on that way is the case of
+  // backend-closes.before-connected.
+  await_any_state(backend, {State::connected, State::reconfiguring, State::closed}, soon());
   backend.shutdown();
+  guest.close();
   const auto state = await_any_state(backend, {State::initialising}, after_removal_limit());
   require(check_timed(survived, state.has_value(), {"Initialising, when the backend has closed"},
                       "it is not there"));

@@ -14,7 +14,7 @@ namespace displif_cts::fuzz_backend {
 namespace {
 
 // Some ten thousand inputs; what is further back is forgotten.
-constexpr long kMost = 8 * 1024 * 1024;
+constexpr long kMost = 8L * 1024 * 1024;
 
 // Not the fault of what is attacked, so no finding.
 [[noreturn]] void fail(const std::string& path) {

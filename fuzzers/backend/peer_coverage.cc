@@ -21,7 +21,7 @@ namespace {
 
 constexpr const char* kMapName = "__AFL_SHM_ID";
 // Edges that there is room for. AFL++'s own number is 65,536.
-constexpr std::size_t kMap = 1024 * 1024;
+constexpr std::size_t kMap = std::size_t{1024} * 1024;
 constexpr std::size_t kPage = 4096;
 
 // libFuzzer takes what is counted here for features, and sets it to 0 before each input.

@@ -67,7 +67,7 @@ class StoreClient : public testing::Test {
     unsigned length = 0;
     char* value = static_cast<char*>(xs_read(handle.get(), t, path.c_str(), &length));
     if (!value) return "!" + std::to_string(errno);
-    const std::string text(value, length);
+    std::string text(value, length);
     free(value);
     return text;
   }
@@ -81,7 +81,7 @@ class StoreClient : public testing::Test {
     unsigned count = 0;
     char** strings = xs_read_watch(handle.get(), &count);
     if (!strings) return "!" + std::to_string(errno);
-    const std::string text = std::string(strings[XS_WATCH_PATH]) + " " + strings[XS_WATCH_TOKEN];
+    std::string text = std::string(strings[XS_WATCH_PATH]) + " " + strings[XS_WATCH_TOKEN];
     free(strings);
     return text;
   }
@@ -240,6 +240,7 @@ TEST_F(StoreClient, several_threads_of_several_domains_at_once) {
   constexpr int kThreads = 4;
   constexpr int kRounds = 50;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i)
     threads.emplace_back([this, i] {
       const Handle handle = open(i % 2 == 0 ? 1 : 2);
