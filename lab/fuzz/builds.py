@@ -87,7 +87,7 @@ def build_target(target: Target, progress: Progress, preset: str = "fuzz", drive
                  peer: Path | None = None, replay: bool = False, mutator: bool = False, driver_tree: Path | None = None) -> Built:
     """`driver_source`: a kernel tree or its drivers/gpu/drm/xen, in the place of Debian's. `driver_tree`: a whole one, built where it
     lies, so that of one whose files change only these are compiled again. `peer`: a folder with files of
-    our own backend that take the places of the tree's. `replay`: with the smallest engine, not with the preset's. `mutator`: also the
+    our own backend, or of our readers, that take the places of the tree's. `replay`: with the smallest engine, not with the preset's. `mutator`: also the
     library for AFL++."""
     if not shutil.which(COMPILER):
         raise Stop(INFRASTRUCTURE, f"{COMPILER} is not installed: the fuzz targets are built with clang",
