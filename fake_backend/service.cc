@@ -385,6 +385,9 @@ void FakeBackend::Service::look_at_own_state() {
 
 void FakeBackend::Service::look_at_frontend() {
   const auto text = store().read_if_visible(paths.frontend + "/state");
+  // What the frontend does may be its answer to a removal whose event comes behind this one: to go
+  // to InitWait then would undo the removal. Hence in this order.
+  if (own_watch_) look_at_own_state();
   const auto state = text ? bus::parse_state(*text) : std::nullopt;
   bool first = false;
   std::optional<State> before;
