@@ -21,8 +21,9 @@ constexpr std::size_t kHeader = offsetof(xendispl_req, op);
 constexpr std::size_t kFirstSlot = 64;
 static_assert(offsetof(struct xen_displif_sring, ring) == kFirstSlot &&
               XENDISPL_IN_RING_OFFS == kFirstSlot);
-// How often a request or directory is changed behind the backend's back, a millisecond apart.
-constexpr unsigned kTurns = 20;
+// How often a request or directory is changed behind the backend's back, a millisecond apart,
+// unless the request ends before.
+constexpr unsigned kTurns = 1000;
 
 std::uint8_t operation_in(const Packet& packet) {
   return std::to_integer<std::uint8_t>(packet[offsetof(xendispl_req, operation)]);

@@ -18,9 +18,9 @@ FRONTEND_CASE(TwoFiles,
                .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open("first");
-  const Picture picture = show_picture(guest.connectors("first").at(0), "first", "first");
+  const Picture picture = show_picture(guest.connector(0, "first"), "first", "first");
   const auto shown = backend.visible(0);
-  ASSERT_TRUE(shown);
+  require(check(req::ring_concurrent_calls, shown.has_value(), {"a picture is shown"}, "none"));
   guest.open("second");
   Cursor requests = backend.request_cursor();
   guest.start("flipping", "flips",

@@ -95,7 +95,7 @@ FRONTEND_CASE(OrderOnClose,
                                   req::fb_detach_cookie, req::order_displayed_framebuffer_kept)}) {
   FakeBackend& backend = connect();
   guest.open();
-  show_picture(guest.connectors().at(0), "picture");
+  show_picture(guest.connector(), "picture");
   const auto shown = backend.visible(0);
   require(check(req::fb_detach_cookie, shown.has_value(), {"a picture is shown"}, "none"));
   Cursor requests = backend.request_cursor();

@@ -16,7 +16,7 @@ FRONTEND_CASE(Wraps, {.id = "frontend.event-page.wraps",
                       .timeout = seconds(60)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   // The event of another slot names another framebuffer.
   guest.add_fb("other-fb", picture.buffer);
   constexpr std::uint32_t kFlips = 60;  // the page has 63 slots
@@ -39,13 +39,12 @@ FRONTEND_CASE(Wraps, {.id = "frontend.event-page.wraps",
                         complete ? fmt::format("flip {} completes by its event", kFlips + flip)
                                  : "no event: " + called.text()));
   }
-  const auto indexes = backend.indexes(0);
-  ASSERT_TRUE(indexes);
+  const auto indexes = expect_indexes(req::event_page_wraps, backend);
   check_equal(req::event_page_producer_untouched, "in_prod",
-              static_cast<std::uint32_t>(backend.events().size()), indexes->in_prod);
-  check(req::event_page_consumer_behind_producer, indexes->in_cons <= indexes->in_prod,
-        {fmt::format("in_cons at most {}", indexes->in_prod)},
-        fmt::format("in_cons {}", indexes->in_cons));
+              static_cast<std::uint32_t>(backend.events().size()), indexes.in_prod);
+  check(req::event_page_consumer_behind_producer, indexes.in_cons <= indexes.in_prod,
+        {fmt::format("in_cons at most {}", indexes.in_prod)},
+        fmt::format("in_cons {}", indexes.in_cons));
 }
 
 struct Jump {
@@ -72,12 +71,11 @@ std::vector<std::pair<CaseSpec, Jump>> jump_specs() {
 FRONTEND_CASES(ProducerBeyond, Jump, jump_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   guest.page_flip(picture.connector, picture.fb);
   guest.wait_event(peer().flip_event + seconds(2));
-  const auto indexes = backend.indexes(0);
-  ASSERT_TRUE(indexes);
-  backend.publish_evt_prod(0, indexes->in_prod + param.distance);
+  const auto indexes = expect_indexes(req::event_page_producer_beyond_ring, backend);
+  backend.publish_evt_prod(0, indexes.in_prod + param.distance);
   backend.notify_events(0);
   require(check_timed(req::event_page_producer_beyond_ring, guest_answers(), {"the guest answers"},
                       "the guest is silent"));
@@ -101,7 +99,7 @@ FRONTEND_CASE(UnknownType, {.id = "frontend.event-page.unknown-type",
                             .requirements = of(req::event_page_unknown_type_ignored)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults(
       [](BackendFaults& faults) { faults.event_unknown_type = {.times = 3, .count = 1}; });
   for (int flip = 0; flip < 4; ++flip) {
@@ -121,7 +119,7 @@ FRONTEND_CASE(Full, {.id = "frontend.event-page.full",
                      .timeout = seconds(60)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   const auto flip_behind = [&](const Requirement& requirement, std::uint32_t others) {
     backend.set_faults(
         [&](BackendFaults& faults) { faults.event_unknown_type = {.times = 1, .count = others}; });
@@ -147,7 +145,7 @@ FRONTEND_CASE(IdGap, {.id = "frontend.event-page.id-gap",
                       .timeout = seconds(30)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) { faults.event_id_gap = 1; });
   guest.page_flip(picture.connector, picture.fb);
   const FlipEvent event = guest.wait_event(peer().flip_event / 2);
@@ -185,12 +183,11 @@ void reconnect(FakeBackend& backend) {
 FRONTEND_CASES(ConsumerOverwritten, Cons, cons_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   guest.page_flip(picture.connector, picture.fb);
   guest.wait_event(peer().flip_event + seconds(2));
-  const auto indexes = backend.indexes(0);
-  ASSERT_TRUE(indexes);
-  backend.write_evt_cons(0, indexes->in_prod + static_cast<std::uint32_t>(param.distance));
+  const auto indexes = expect_indexes(req::event_page_consumer_index_kept, backend);
+  backend.write_evt_cons(0, indexes.in_prod + static_cast<std::uint32_t>(param.distance));
   backend.notify_events(0);
   require(check_timed(req::event_page_consumer_index_kept, guest_answers(), {"the guest answers"},
                       "the guest is silent"));
@@ -208,7 +205,7 @@ FRONTEND_CASE(Storm, {.id = "frontend.event-page.storm",
                       .timeout = seconds(60)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   for (int burst = 0; burst < 500; ++burst) {
     backend.notify_events(0);
     backend.notify_requests(0);

@@ -82,7 +82,7 @@ FRONTEND_CASES(BackendState, Text, state_specs()) {
   const Requirement& survived = req::bus_backend_state_survived;
   FakeBackend& backend = connect();
   guest.open();
-  show_picture(guest.connectors().at(0), "picture");
+  show_picture(guest.connector(), "picture");
   backend.set_state_text(param.text);
   check_timed(survived, guest_answers(), {"the guest answers"}, "the guest is silent");
   // A frontend that gave the connection up may be on its way to the next one, or wait for its

@@ -64,7 +64,7 @@ FRONTEND_CASE(
   SKIP_WITHOUT_PAUSE();
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_never = 1; });
   Cursor requests = backend.request_cursor();
   const Result called = guest.page_flip(picture.connector, picture.fb);

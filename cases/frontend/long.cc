@@ -19,7 +19,7 @@ FRONTEND_CASE(Flips,
                .timeout = seconds(900)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   recorder().stop_messages();
   std::uint32_t done = 0;
   std::string error;

@@ -40,7 +40,7 @@ struct Shortage {
 // Everything anew, so that a call which succeeds in spite of a failure leaves nothing to the next.
 Shortage fail_nth(Guest& guest, const Cause& cause, unsigned nth) {
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   arrange(guest, cause, connector);
   GuestCall wanted = call_of(cause, connector);
   wanted.args.emplace_back("fail-nth", std::to_string(nth));

@@ -23,7 +23,7 @@ FRONTEND_CASE(FlipFields,
                                   req::ring_response_matched_by_id)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   const auto shown = backend.visible(0);
   require(check(req::pg_flip_cookie, shown.has_value(), {"the picture is shown"}, "it is not"));
   Cursor requests = backend.request_cursor();
@@ -44,7 +44,7 @@ FRONTEND_CASE(FlipFields,
     check(req::pg_flip_completes_by_event, event.arrived, {"one event"}, "no event");
   }
   // A flip whose response was passed over has failed for the guest, event or not.
-  check(req::ring_response_matched_by_id, guest.connectors().at(0).connected,
+  check(req::ring_response_matched_by_id, guest.connector().connected,
         {"the connector reads connected: each flip was answered"}, "it reads disconnected");
   const FlipEvent more = guest.wait_event(quiet());
   check(req::pg_flip_completes_by_event, !more.arrived, {"one event for each flip"},
@@ -59,7 +59,7 @@ FRONTEND_CASE(FlipContents,
                .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   Cursor requests = backend.request_cursor();
   const DumbBuffer other =
       guest.create_dumb("other", picture.connector.width, picture.connector.height);
@@ -107,7 +107,7 @@ FRONTEND_CASE(NotBeforeEvent,
                                   req::pg_flip_completes_by_event)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_never = kAlways; });
   for (int flip = 0; flip < 3; ++flip) {
     Cursor requests = backend.request_cursor();
@@ -130,7 +130,7 @@ FRONTEND_CASE(EventFirst,
                .requirements = of(req::pg_flip_completes_by_event)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_before_response = kAlways; });
   for (int flip = 0; flip < 5; ++flip) {
     const Result called = guest.page_flip(picture.connector, picture.fb);
@@ -150,7 +150,7 @@ FRONTEND_CASE(AllConnectors,
   FakeBackend& backend = connect(small_connectors(4));
   guest.open();
   std::vector<Picture> pictures;
-  for (const GuestConnector& connector : guest.connectors())
+  for (const GuestConnector& connector : guest.all_connectors(4))
     pictures.push_back(show_picture(connector, fmt::format("picture{}", connector.id)));
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_never = kAlways; });
   Cursor requests = backend.request_cursor();
@@ -179,7 +179,7 @@ FRONTEND_CASE(WhileOff, {.id = "frontend.pg-flip.connector-off",
                          .requirements = of(req::order_flip_when_configured)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   guest.crtc_off(picture.connector);
   Cursor requests = backend.request_cursor();
   guest.page_flip(picture.connector, picture.fb);
@@ -199,7 +199,7 @@ FRONTEND_CASE(FlipErrorStatus,
                .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) {
     faults.error_status = {.times = 1, .operations = only(Operation::pg_flip), .status = -5};
   });
@@ -209,7 +209,7 @@ FRONTEND_CASE(FlipErrorStatus,
   const bool released = !refused.ok || guest.wait_event(peer().flip_event + seconds(2)).arrived;
   check_timed(req::pg_flip_error_visible, released, {"the client is released"},
               released ? "it is" : "it waits");
-  const bool reads_connected = guest.connectors().at(0).connected;
+  const bool reads_connected = guest.connector().connected;
   check(req::pg_flip_error_visible, !refused.ok || !reads_connected,
         {"the call fails", "the connector reads disconnected"},
         refused.ok ? (reads_connected ? "success, connected" : "success, disconnected")
@@ -238,7 +238,7 @@ FRONTEND_CASE(
      .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) {
     faults.error_status = {.times = 1, .operations = only(Operation::pg_flip), .status = -5};
     faults.flip_event_never = kAlways;
@@ -266,7 +266,7 @@ FRONTEND_CASE(EventNever, {.id = "frontend.pg-flip.event-never",
                            .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_never = 1; });
   Cursor requests = backend.request_cursor();
   guest.page_flip(picture.connector, picture.fb);
@@ -309,7 +309,7 @@ std::vector<std::pair<CaseSpec, Stranger>> stranger_specs() {
 FRONTEND_CASES(EventOfStranger, Stranger, stranger_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   Cursor requests = backend.request_cursor();
   guest.add_fb("other-fb", picture.buffer);
   const auto attach =
@@ -339,7 +339,7 @@ FRONTEND_CASE(EventOutOfTheBlue,
   guest.open();
   for (std::uint64_t cookie = 0; cookie < 10; ++cookie)
     backend.send_flip_event(0, FbCookie{cookie * 0x1111111111111111U});
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   for (std::uint64_t cookie = 0; cookie < 10; ++cookie)
     backend.send_flip_event(0, FbCookie{cookie * 0x1111111111111111U});
   const FlipEvent early = guest.wait_event(quiet());
@@ -388,7 +388,7 @@ FRONTEND_CASE(EventTwice, {.id = "frontend.pg-flip.event-twice",
                            .requirements = of(req::pg_flip_completes_by_event)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_duplicate = 1; });
   guest.page_flip(picture.connector, picture.fb);
   const FlipEvent first = guest.wait_event(before_flip_limit());

@@ -125,7 +125,7 @@ std::vector<std::pair<CaseSpec, Departure>> held_specs() {
 FRONTEND_CASES(ClientHolds, Departure, held_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  show_picture(guest.connectors().at(0), "held");
+  show_picture(guest.connector(), "held");
   FrontendNode frontend(backend);
   param.leave(backend);
   const auto state =
@@ -158,7 +158,7 @@ FRONTEND_CASE(ReconnectsWhileHeld,
                .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open();
-  show_picture(guest.connectors().at(0), "held");
+  show_picture(guest.connector(), "held");
   backend.shutdown();
   await_any_state(backend, {State::reconfiguring, State::initialising}, after_removal_limit());
   backend.start();
@@ -180,7 +180,7 @@ FRONTEND_CASE(
   options.connectors = {{.resolution = {160, 120}}};  // little stays mapped when the guest lets go
   FakeBackend& backend = connect(options);
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "held");
+  const Picture picture = show_picture(guest.connector(), "held");
   backend.follow_frontend(false);  // and keeps what it has mapped
   backend.set_state(State::closed);
   const auto state = await_any_state(
@@ -206,7 +206,7 @@ FRONTEND_CASE(FlipPending,
                .timeout = seconds(40)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "held");
+  const Picture picture = show_picture(guest.connector(), "held");
   backend.set_faults([](BackendFaults& faults) { faults.flip_event_never = 1; });
   Cursor requests = backend.request_cursor();
   guest.page_flip(picture.connector, picture.fb);
@@ -246,7 +246,7 @@ std::vector<std::pair<CaseSpec, Cause>> outstanding_specs() {
 FRONTEND_CASES(OutstandingRequest, Cause, outstanding_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   arrange(guest, param, connector);
   backend.set_faults([this](BackendFaults& faults) {
     faults.response_never = {.times = fake_backend::kAlways, .operations = only(param.operation)};
@@ -286,7 +286,7 @@ FRONTEND_CASE(OtherConfiguration,
   const Requirement& adopted = req::recovery_other_configuration_adopted;
   FakeBackend& first = connect(small_connectors(1));
   guest.open("old");
-  show_picture(guest.connectors("old").at(0), "picture", "old");
+  show_picture(guest.connector(0, "old"), "picture", "old");
   first.shutdown();
   first.await_state(State::initialising, after_removal_limit());
   const auto options = small_connectors(4);

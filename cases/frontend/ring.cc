@@ -78,14 +78,13 @@ FRONTEND_CASE(AsksForNotification,
                  {"bpp", "32"}});
     const auto request =
         expect_request(req::ring_asks_for_notification, backend, Operation::dbuf_create, requests);
-    const auto indexes = backend.indexes(0);
-    ASSERT_TRUE(indexes);
-    const std::uint32_t unanswered = indexes->req_prod - indexes->rsp_prod;
-    const std::uint32_t asked = indexes->rsp_event - indexes->rsp_prod;
+    const auto indexes = expect_indexes(req::ring_asks_for_notification, backend);
+    const std::uint32_t unanswered = indexes.req_prod - indexes.rsp_prod;
+    const std::uint32_t asked = indexes.rsp_event - indexes.rsp_prod;
     require(check(
         req::ring_asks_for_notification, asked >= 1 && asked <= unanswered,
-        {fmt::format("rsp_event from 1 to {} ahead of rsp_prod {}", unanswered, indexes->rsp_prod)},
-        fmt::format("rsp_event {}", indexes->rsp_event)));
+        {fmt::format("rsp_event from 1 to {} ahead of rsp_prod {}", unanswered, indexes.rsp_prod)},
+        fmt::format("rsp_event {}", indexes.rsp_event)));
     backend.send_response(0, response_to(request, request.request.id, 0));
     guest.finish("waiting");
   }
@@ -112,7 +111,7 @@ FRONTEND_CASES(RingOfOperation, unsigned, ring_specs()) {
   const auto options = small_connectors(param);
   FakeBackend& backend = connect(options);
   guest.open();
-  for (const GuestConnector& connector : guest.connectors()) {
+  for (const GuestConnector& connector : guest.all_connectors(param)) {
     const std::size_t own = index_of(connector, options);
     Cursor requests = backend.request_cursor();
     // What comes on a wrong ring may be refused: the ring is what counts.
@@ -157,7 +156,7 @@ FRONTEND_CASE(ReservedZero, {.id = "frontend.ring.reserved-zero",
                              .timeout = seconds(40)}) {
   FakeBackend& backend = connect(small_connectors(1));
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   constexpr int kRounds = 9;  // of eight requests
   for (int round = 0; round < kRounds; ++round) {
     const DumbBuffer small = guest.create_dumb("small", 32, 32);
@@ -173,7 +172,8 @@ FRONTEND_CASE(ReservedZero, {.id = "frontend.ring.reserved-zero",
     guest.destroy_dumb("small");
   }
   const auto requests = backend.requests();
-  ASSERT_GE(requests.size(), 64U);
+  require(check(req::packet_reserved_zero, requests.size() >= 64, {"64 requests or more"},
+                fmt::format("{} requests", requests.size())));
   for (const ReceivedRequest& request : requests)
     check(req::packet_reserved_zero, reserved_nonzero(request) == "none",
           {"non-zero reserved octets: none"},
@@ -238,7 +238,7 @@ FRONTEND_CASES(UnknownResponseId, Cause,
                      of(req::ring_unknown_response_id_ignored), seconds(30))) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   arrange(guest, param, connector);
   backend.set_faults([this](BackendFaults& faults) {
     faults.response_extra_unknown_id = {.times = 1, .operations = only(param.operation)};
@@ -254,7 +254,7 @@ FRONTEND_CASES(UnknownResponseId, Cause,
     const FlipEvent event = guest.wait_event(peer().flip_event + seconds(2));
     check(req::ring_unknown_response_id_ignored, event.arrived, {"the flip completes"}, "no event");
   }
-  check(req::ring_unknown_response_id_ignored, guest.connectors().at(0).connected,
+  check(req::ring_unknown_response_id_ignored, guest.connector().connected,
         {"the connector reads connected"}, "it reads disconnected");
   guest.close();
   check_usable(req::ring_unknown_response_id_ignored, backend);
@@ -293,7 +293,7 @@ FRONTEND_CASES(Unanswered, Cause,
                      of(req::ring_unanswered_request_ends), seconds(45))) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   arrange(guest, param, connector);
   backend.set_faults([this](BackendFaults& faults) {
     faults.response_never = {.times = 1, .operations = only(param.operation)};
@@ -394,9 +394,8 @@ FRONTEND_CASE(ResponseWithoutRequest,
       "waiting", "create-dumb",
       {{"fd", "card"}, {"name", "buffer"}, {"width", "64"}, {"height", "64"}, {"bpp", "32"}});
   expect_request(req::ring_response_without_request, backend, Operation::dbuf_create, requests);
-  const auto indexes = backend.indexes(0);
-  ASSERT_TRUE(indexes);
-  backend.publish_rsp_prod(0, indexes->rsp_prod + 1);
+  const auto indexes = expect_indexes(req::ring_response_without_request, backend);
+  backend.publish_rsp_prod(0, indexes.rsp_prod + 1);
   backend.notify_requests(0);
   const Result result = guest.finish("waiting", peer().response * 2 + seconds(3));
   check(req::ring_response_without_request, !result.ok, {"the call ends as an unanswered one"},
@@ -430,9 +429,8 @@ FRONTEND_CASES(ResponseProducerBeyond, Jump, jump_specs()) {
   FakeBackend& backend = connect();
   guest.open();
   guest.create_dumb("buffer", 64, 64);
-  const auto indexes = backend.indexes(0);
-  ASSERT_TRUE(indexes);
-  backend.publish_rsp_prod(0, indexes->rsp_prod + param.distance);
+  const auto indexes = expect_indexes(req::ring_response_producer_beyond_ring, backend);
+  backend.publish_rsp_prod(0, indexes.rsp_prod + param.distance);
   backend.notify_requests(0);
   require(check_timed(req::ring_response_producer_beyond_ring, guest_answers(),
                       {"the guest answers"}, "the guest is silent"));

@@ -31,7 +31,7 @@ std::vector<std::pair<CaseSpec, Cause>> positive_specs() {
 FRONTEND_CASES(PositiveStatus, Cause, positive_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   arrange(guest, param, connector);
   backend.set_faults([this](BackendFaults& faults) {
     faults.positive_status = {.times = 1, .operations = only(param.operation), .status = 1};

@@ -42,7 +42,7 @@ std::vector<std::pair<CaseSpec, Format>> format_specs() {
 FRONTEND_CASES(ConfigFields, Format, format_specs()) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   const DumbBuffer buffer =
       guest.create_dumb("buffer", connector.width, connector.height, param.bpp);
   Cursor requests = backend.request_cursor();
@@ -87,7 +87,7 @@ FRONTEND_CASES(Pictures, unsigned, picture_specs()) {
   FakeBackend& backend = connect(options);
   guest.open();
   std::vector<Picture> pictures;
-  for (const GuestConnector& connector : guest.connectors())
+  for (const GuestConnector& connector : guest.all_connectors(param))
     pictures.push_back(show_picture(connector, fmt::format("picture{}", connector.id)));
   for (const Picture& picture : pictures) {
     const std::size_t index = index_of(picture.connector, options);
@@ -113,7 +113,7 @@ FRONTEND_CASE(Reset, {.id = "frontend.set-config.reset",
                       .requirements = of(req::set_config_reset_all_zero, req::set_config_cookie)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   const auto shown = backend.visible(0);
   require(check(req::set_config_cookie, shown.has_value(), {"the picture is shown"}, "it is not"));
   for (int time = 0; time < 3; ++time) {
@@ -157,7 +157,7 @@ FRONTEND_CASE(LargerFramebuffer,
                                   req::set_config_height)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   Cursor requests = backend.request_cursor();
   show_part(guest, connector, 0, 0);
   const auto request =
@@ -175,7 +175,7 @@ FRONTEND_CASE(Position, {.id = "frontend.set-config.position",
                          .requirements = of(req::set_config_x, req::set_config_y)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   Cursor requests = backend.request_cursor();
   show_part(guest, connector, 120, 60);
   const auto request = expect_request(req::set_config_x, backend, Operation::set_config, requests);
@@ -196,7 +196,7 @@ FRONTEND_CASE(
      .timeout = seconds(30)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   const DumbBuffer buffer = guest.create_dumb("buffer", connector.width, connector.height);
   guest.add_fb("fb", buffer);
   backend.set_faults([](BackendFaults& faults) {
@@ -205,7 +205,7 @@ FRONTEND_CASE(
   Cursor requests = backend.request_cursor();
   const Result refused = guest.set_crtc(connector, "fb", connector.width, connector.height);
   expect_request(req::set_config_error_visible, backend, Operation::set_config, requests);
-  const bool reads_connected = guest.connectors().at(0).connected;
+  const bool reads_connected = guest.connector().connected;
   check(req::set_config_error_visible, !refused.ok || !reads_connected,
         {"the call fails", "the connector reads disconnected"},
         refused.ok ? (reads_connected ? "success, connected" : "success, disconnected")
@@ -216,7 +216,7 @@ FRONTEND_CASE(
   check(req::set_config_error_recoverable, again.ok && backend.visible(0).has_value(),
         {"the same client's next configuration is shown"},
         again.ok ? (backend.visible(0) ? "it is shown" : "nothing is shown") : again.text());
-  check(req::set_config_error_recoverable, guest.connectors().at(0).connected,
+  check(req::set_config_error_recoverable, guest.connector().connected,
         {"the connector reads connected"}, "it reads disconnected");
   guest.close();
   check_usable(req::set_config_error_recoverable, backend);
@@ -229,7 +229,7 @@ FRONTEND_CASE(NoFlipAfterRefusal,
                .requirements = of(req::order_flip_when_configured)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const GuestConnector connector = guest.connectors().at(0);
+  const GuestConnector connector = guest.connector();
   const DumbBuffer buffer = guest.create_dumb("buffer", connector.width, connector.height);
   guest.add_fb("fb", buffer);
   backend.set_faults([](BackendFaults& faults) {
@@ -253,14 +253,14 @@ FRONTEND_CASE(ResetErrorStatus,
                .timeout = seconds(30)}) {
   FakeBackend& backend = connect();
   guest.open();
-  const Picture picture = show_picture(guest.connectors().at(0), "picture");
+  const Picture picture = show_picture(guest.connector(), "picture");
   backend.set_faults([](BackendFaults& faults) {
     faults.error_status = {.times = 1, .operations = only(Operation::set_config), .status = -5};
   });
   Cursor requests = backend.request_cursor();
   guest.crtc_off(picture.connector);
   expect_request(req::set_config_reset_error_survived, backend, Operation::set_config, requests);
-  check(req::set_config_reset_error_survived, guest.connectors().at(0).connected,
+  check(req::set_config_reset_error_survived, guest.connector().connected,
         {"the connector reads connected"}, "it reads disconnected");
   const Result again = guest.set_crtc(picture.connector, picture.fb, picture.connector.width,
                                       picture.connector.height);

@@ -50,11 +50,10 @@ FRONTEND_CASE(
   require(check_awaited(req::bus_connected_after_backend, backend.await_connected(soon()),
                         "Connected"));
   guest.open();
-  const auto connectors = guest.connectors();
-  ASSERT_FALSE(connectors.empty());
+  const GuestConnector connector = guest.connector();
   check_equal(req::xenstore_resolution_adopted, "mode", std::string("320x240"),
-              fmt::format("{}x{}", connectors[0].width, connectors[0].height));
-  show_picture(connectors[0], "picture");
+              fmt::format("{}x{}", connector.width, connector.height));
+  show_picture(connector, "picture");
   const std::string listed = tool_stack("xl vdispl-list " + domain).value("output", std::string());
   check(req::bus_reaches_initialised,
         listed.find(fmt::format("DevId: {},", *device)) != std::string::npos,

@@ -109,6 +109,13 @@ ReceivedRequest FrontendCase::expect_request(const Requirement& requirement, Fak
   return *found;
 }
 
+FakeBackend::RingIndexes FrontendCase::expect_indexes(const Requirement& requirement,
+                                                      FakeBackend& backend) {
+  const auto found = backend.indexes(0);
+  if (!found) require(check(requirement, false, {"connected"}, "the frontend is not connected"));
+  return *found;
+}
+
 std::uint64_t FrontendCase::guest_grants() {
   return client_.call("grants").at("in_use").get<std::uint64_t>();
 }

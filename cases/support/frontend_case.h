@@ -78,6 +78,9 @@ class FrontendCase : public JudgingCase {
   // none soon, that fails the case, judged as `requirement`.
   ReceivedRequest expect_request(const Requirement& requirement, FakeBackend& backend,
                                  displif::Operation operation, Cursor& cursor);
+  // The indexes of connector 0's ring and event page, as they stand now. If the peer has left its
+  // connection, that fails the case, judged as `requirement`.
+  FakeBackend::RingIndexes expect_indexes(const Requirement& requirement, FakeBackend& backend);
 
   // The guest makes all its usual calls once more and everything works: what "recovers" and "stays
   // usable" mean. Judged as `requirement`. Uses connector 0 and an fd of its own.

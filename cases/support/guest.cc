@@ -149,6 +149,22 @@ std::vector<GuestConnector> Guest::connectors(const std::string& fd) {
   return found;
 }
 
+std::vector<GuestConnector> Guest::all_connectors(std::size_t count, const std::string& fd) {
+  auto listed = connectors(fd);
+  if (listed.size() == count) return listed;
+  recorder_.check(*served_, false, {fmt::format("the device lists {} connectors", count)},
+                  fmt::format("it lists {}", listed.size()));
+  throw PeerFailed();
+}
+
+GuestConnector Guest::connector(std::size_t index, const std::string& fd) {
+  const auto listed = connectors(fd);
+  if (index < listed.size()) return listed[index];
+  recorder_.check(*served_, false, {fmt::format("the device lists connector {}", index)},
+                  fmt::format("it lists {}", listed.size()));
+  throw PeerFailed();
+}
+
 DumbBuffer Guest::create_dumb(const std::string& name, std::uint32_t width, std::uint32_t height,
                               std::uint32_t bpp, const std::string& fd) {
   const Json answer = must("create-dumb", {{"fd", fd},

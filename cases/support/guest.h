@@ -90,6 +90,9 @@ class Guest {
             std::chrono::milliseconds limit = std::chrono::seconds(5));
   Result close(const std::string& fd = "card");
   std::vector<GuestConnector> connectors(const std::string& fd = "card");
+  // As many as the tool stack has given the device: the peer must list each.
+  std::vector<GuestConnector> all_connectors(std::size_t count, const std::string& fd = "card");
+  GuestConnector connector(std::size_t index = 0, const std::string& fd = "card");
 
   DumbBuffer create_dumb(const std::string& name, std::uint32_t width, std::uint32_t height,
                          std::uint32_t bpp = 32, const std::string& fd = "card");
