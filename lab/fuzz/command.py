@@ -186,8 +186,8 @@ def _fuzz_in_guest(target: Target, arguments: argparse.Namespace, progress: Prog
         print("\n".join(places.table(totals.blocks)))
     if arguments.corpus is not None:
         print(f"kept      {keep(fuzzing.corpus, arguments.corpus)} inputs in {arguments.corpus}")
-    for name, times in sorted(totals.known.items()):
-        print(f"known     {name}: {times} times, though masked")
+    for name, found in sorted(totals.known.items()):
+        print(f"known     {name}: {found.times} times, though masked")
     if totals.troubles:
         print(f"trouble   {totals.troubles} sessions came to no verdict")
     _findings(totals.found)

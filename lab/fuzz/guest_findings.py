@@ -22,7 +22,8 @@ _HEADS = (
     ("oops", re.compile(r"BUG: kernel NULL pointer|BUG: unable to handle|general protection fault|kernel BUG at|Oops:|Kernel panic")),
     ("lockup", re.compile(r"soft lockup|hard LOCKUP|self-detected stall|detected stalls on|detected expedited stalls")),
     ("hung-task", re.compile(r"blocked for more than")),
-    ("warning", re.compile(r"WARNING: CPU|WARNING:|refcount_t:|list_(?:add|del) corruption|Bad rss-counter|BUG:|nobody cared")),
+    ("warning", re.compile(r"WARNING: CPU|WARNING:|refcount_t:|list_(?:add|del) corruption|Bad rss-counter|BUG:|nobody cared|"
+                           r"Redzone overwritten|Poison overwritten|Object already free")),
 )
 _FRAME = re.compile(r"^(?:RIP: \w+:|\s+)(?P<function>[\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>\w+)\])?$")
 _BLOCK = re.compile(r"^-+\[ cut here \]-+$.*?^---\[ end trace [^\n]*$\n?", re.MULTILINE | re.DOTALL)

@@ -34,7 +34,7 @@ class GuestTotals:
     messages: int = 0
     machines: int = 0
     troubles: int = 0
-    known: dict[str, int] = field(default_factory=dict)
+    known: dict[str, Found] = field(default_factory=dict)  # by the name of what is masked
     found: dict[str, Found] = field(default_factory=dict)
     blocks: set[int] = field(default_factory=set)
 
@@ -57,7 +57,8 @@ class GuestFuzzing:
     """One run. Inputs are texts all the way: a session costs so much that their form costs nothing."""
 
     def __init__(self, bed: SessionBed, tool: Path, places: Places, known_complaints: list[str], mask: list[str],
-                 folder: Path, seconds: float | None, runs: int | None, jobs: int, seed: int, progress: Progress) -> None:
+                 folder: Path, seconds: float | None, runs: int | None, jobs: int, seed: int, progress: Progress,
+                 first_finding: bool = False) -> None:
         self._bed, self._tool, self._places, self._complaints = bed, tool, places, known_complaints
         known = known_in_guest()
         self._known: list[KnownInGuest] = [known[name] for name in mask]
@@ -65,6 +66,7 @@ class GuestFuzzing:
         self._folder, self._seconds, self._runs, self._jobs = folder, seconds, runs, jobs
         self._random = random.Random(seed)
         self._progress = progress
+        self._first_finding = first_finding  # that ends the run
         self._lock = threading.Lock()
         self._waiting: list[tuple[str, str]] = []  # inputs that are to be played as they are
         self._features: set[str] = set()
@@ -183,19 +185,19 @@ class GuestFuzzing:
             if news:
                 (self.corpus / f"{outcome.name}.txt").write_text(text, encoding="utf-8")
             return
-        for known in self._known:
-            if known.is_this(finding):
-                totals.known[known.name] = totals.known.get(known.name, 0) + 1
-                return
-        if finding.key in totals.found:
-            totals.found[finding.key].times += 1
+        known = next((known.name for known in self._known if known.is_this(finding)), None)
+        where, by, kind = (totals.found, finding.key, "findings") if known is None else (totals.known, known, "known")
+        if by in where:
+            where[by].times += 1
             return
-        place = self._folder / "findings" / finding.key
+        place = self._folder / kind / by
         place.mkdir(parents=True)
         (place / "input").write_text(text, encoding="utf-8")
         (place / "log.txt").write_text(outcome.text(), encoding="utf-8")
-        totals.found[finding.key] = Found(finding, place / "input", place / "log.txt", 1, time.monotonic() - self._start)
-        self._progress.say("finding", f"{finding.key}: {finding.title()}")
+        where[by] = Found(finding, place / "input", place / "log.txt", 1, time.monotonic() - self._start)
+        if known is None:
+            self._progress.say("finding", f"{finding.key}: {finding.title()}")
+            self._stopped = self._stopped or self._first_finding
 
 
 def seeds_in(tool: Path, folder: Path, must_exist: bool) -> list[tuple[str, str]]:
@@ -209,8 +211,8 @@ def seeds_in(tool: Path, folder: Path, must_exist: bool) -> list[tuple[str, str]
         return [(f"s{number}", path.read_text(encoding="utf-8")) for number, path in enumerate(sorted(Path(name).iterdir()))]
 
 
-def coverage_bed(progress: Progress, driver_source: Path | None) -> tuple[SessionBed, Places]:
-    bed = SessionBed(progress, coverage=True, driver_source=driver_source)
+def coverage_bed(progress: Progress, driver_source: Path | None, paranoid: bool = False) -> tuple[SessionBed, Places]:
+    bed = SessionBed(progress, coverage=True, driver_source=driver_source, paranoid=paranoid)
     return bed, Places(bed.modules, bed.sections())
 
 

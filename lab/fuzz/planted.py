@@ -9,7 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 import yaml
 
@@ -21,10 +21,14 @@ from lab.progress import Progress
 from lab.qemu.errors import BedError
 
 from .builds import Built, build_target
-from .engine import Fuzzing, Settings
-from .targets import Target
+from .engine import Found, Fuzzing, Settings
+from .guest_findings import known_in_guest
+from .guest_fuzz import GuestFuzzing, GuestTotals, coverage_bed, input_tool
+from .guest_replay import complaints_of_peer
+from .targets import TARGETS, Target
 
 FOLDER = ROOT / "fuzzers" / "planted"
+MAX_MACHINES = 8  # of the qemu bed, side by side
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,14 @@ class Outcome:
     finding: str | None  # what it was found as; None: not found
     seconds: float
     executions: int
-    built: bool = True
+    trouble: str = ""  # why it could not be looked for
 
 
 def defects_of(target: Target) -> list[Defect]:
-    file = FOLDER / f"{target.name}.yaml"
+    file = FOLDER / f"{target.defects_of or target.name}.yaml"
     if not file.exists():
         raise Stop(USAGE, f"nothing is planted in {target.name}", "targets with defects: " + ", ".join(
-            sorted(path.stem for path in FOLDER.glob("*.yaml"))))
+            each.name for each in TARGETS if (FOLDER / f"{each.defects_of or each.name}.yaml").exists()))
     return [Defect(each["name"], each["what"], each["file"], each["function"], each["from"], each["to"])
             for each in yaml.safe_load(file.read_text(encoding="utf-8"))]
 
@@ -96,15 +100,15 @@ def run_planted(target: Target, globs: Sequence[str], effort: Effort, progress: 
         print(row(outcome), flush=True)
     if not outcomes:
         raise Stop(USAGE, f"no defect of {target.name} has such a name", f"they are in {FOLDER} and lab/mutants")
-    tried = [each for each in outcomes if each.built]
+    tried = [each for each in outcomes if not each.trouble]
     found = sum(each.finding is not None for each in tried)
     print(f"{found} of {len(tried)} found from an empty corpus, {effort} each at most; load {os.getloadavg()[0]:.1f}")
     return 0 if found == len(tried) else 1
 
 
 def row(outcome: Outcome) -> str:
-    when = f"{outcome.seconds:.1f} s" if outcome.finding else "not found" if outcome.built else "not built"
-    return f"{outcome.name:<34} {outcome.kind:<7} {when:>12} {outcome.executions:>11}  {outcome.finding or outcome.what}"
+    when = f"{outcome.seconds:.1f} s" if outcome.finding else "not tried" if outcome.trouble else "not found"
+    return f"{outcome.name:<34} {outcome.kind:<7} {when:>12} {outcome.executions:>11}  {outcome.finding or outcome.trouble or outcome.what}"
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:
@@ -112,25 +116,74 @@ def _matches(name: str, globs: Sequence[str]) -> bool:
 
 
 def _all(target: Target, globs: Sequence[str], effort: Effort, progress: Progress) -> Iterator[Outcome]:
-    look = _looker(target, effort, progress)
     with tempfile.TemporaryDirectory(prefix="displif-cts-planted-") as name:
         work = Path(name)
+        stock = _stock(progress) if target.driver else ROOT
+        try_tree: Try = (_in_guests(effort, progress) if target.guest else
+                         _in_process(target, effort, progress))
         for defect in defects_of(target):
             if _matches(defect.name, globs):
-                yield look(defect.name, "memory", defect.what, _build(target, defect, work / defect.name, progress), {})
+                yield try_tree(defect.name, "memory", defect.what, _tree(target, stock, defect, work))
         if target.driver:
-            yield from _mutants(target, globs, work, look, progress)
+            yield from _mutants(stock, globs, work, try_tree)
         elif target.role == "backend":
             built = build_target(target, progress)
+            look = _looker(effort, progress)
             for fault, what in _faults(built):
                 if _matches(fault, globs):
                     yield look(fault, "fault", what, built, {"DISPLIF_FUZZ_FAULT": fault})
 
 
+Try = Callable[[str, str, str, Path], Outcome]  # with the tree that holds the defect
+
+
+def _in_process(target: Target, effort: Effort, progress: Progress) -> Try:
+    look = _looker(effort, progress)
+
+    def attempt(name: str, kind: str, what: str, tree: Path) -> Outcome:
+        if target.driver:
+            return look(name, kind, what, build_target(target, progress, driver_tree=tree), {})
+        return look(name, kind, what, build_target(target, progress, peer=tree), {})
+
+    return attempt
+
+
+def _in_guests(effort: Effort, progress: Progress) -> Try:
+    """In machines whose guests have poisoned slabs with red zones: their kernel has no other eyes for memory. What Debian's driver is
+    known for is masked; what only looks like it is told apart by the same input and Debian's driver."""
+    tool, complaints, known = input_tool(progress), complaints_of_peer(), list(known_in_guest())
+
+    def fuzz(tree: Path | None, inputs: list[tuple[str, str]], folder: Path, effort: Effort) -> GuestTotals:
+        bed, places = coverage_bed(progress, tree, paranoid=True)
+        with bed:
+            jobs = min(os.cpu_count() or 1, effort.runs or MAX_MACHINES, MAX_MACHINES)
+            return GuestFuzzing(bed, tool, places, complaints, known, folder, effort.seconds, effort.runs, jobs, effort.seed, progress,
+                                first_finding=True).run(inputs)
+
+    def attempt(name: str, kind: str, what: str, tree: Path) -> Outcome:
+        with tempfile.TemporaryDirectory(prefix="displif-cts-planted-") as folder:
+            started = time.monotonic()
+            totals = fuzz(tree, [], Path(folder), effort)
+            used, found = time.monotonic() - started, list(totals.found.values())
+            for mask, looks_known in totals.known.items() if not found else ():
+                again = fuzz(None, [("again", looks_known.input.read_text(encoding="utf-8"))], Path(folder) / f"stock-{mask}",
+                             Effort(None, 1, effort.seed))
+                if mask not in again.known and again.runs > again.troubles:
+                    found.append(looks_known)
+            return _outcome(name, kind, what, found, used, totals.runs)
+
+    return attempt
+
+
+def _outcome(name: str, kind: str, what: str, all_found: Iterable[Found], used: float, runs: int) -> Outcome:
+    found = min(all_found, key=lambda each: each.seconds, default=None)
+    return Outcome(name, kind, what, found.finding.title() if found else None, found.seconds if found else used, runs)
+
+
 Look = Callable[[str, str, str, Built, dict[str, str]], Outcome]
 
 
-def _looker(target: Target, effort: Effort, progress: Progress) -> Look:
+def _looker(effort: Effort, progress: Progress) -> Look:
     def look(name: str, kind: str, what: str, built: Built, environment: dict[str, str]) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="displif-cts-planted-") as folder:
             corpus = Path(folder) / "corpus"
@@ -138,25 +191,25 @@ def _looker(target: Target, effort: Effort, progress: Progress) -> Look:
             settings = Settings(effort.seconds, effort.runs, 1, effort.seed, "all", first_finding=True, environment=environment)
             started = time.monotonic()
             totals = Fuzzing(built, settings, Path(folder), corpus, progress).run()
-            used = time.monotonic() - started
-        found = min(totals.found.values(), key=lambda each: each.seconds, default=None)
-        return Outcome(name, kind, what, found.finding.title() if found else None, found.seconds if found else used, totals.runs)
+            return _outcome(name, kind, what, totals.found.values(), time.monotonic() - started, totals.runs)
 
     return look
 
 
-def _build(target: Target, defect: Defect, work: Path, progress: Progress) -> Built:
+def _stock(progress: Progress) -> Path:
     try:
-        root = stock_driver_source(progress=progress.bed) if target.driver else ROOT
+        return stock_driver_source(progress=progress.bed)
     except BedError as error:
         raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
+
+
+def _tree(target: Target, root: Path, defect: Defect, work: Path) -> Path:
+    """The driver with the defect; of our own code, the one file that differs."""
     text = planted(defect, (root / defect.file).read_text(encoding="utf-8"))
-    place = work / defect.file
+    place = work / defect.name / defect.file
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(text, encoding="utf-8")
-    if not target.driver:
-        return build_target(target, progress, peer=work)
-    return build_target(target, progress, driver_tree=tree_with(root, {Path(defect.file): place}, work.parent / "driver"))
+    return tree_with(root, {Path(defect.file): place}, work / "driver") if target.driver else work / defect.name
 
 
 def tree_with(stock: Path, changed: dict[Path, Path], tree: Path) -> Path:
@@ -171,21 +224,18 @@ def tree_with(stock: Path, changed: dict[Path, Path], tree: Path) -> Path:
     return tree
 
 
-def _mutants(target: Target, globs: Sequence[str], work: Path, look: Look, progress: Progress) -> Iterator[Outcome]:
+def _mutants(source: Path, globs: Sequence[str], work: Path, attempt: Try) -> Iterator[Outcome]:
     """The driver mutants, whose defects are the protocol's: what crashes nothing and leaves nothing behind is not found."""
     from lab.mutants.patches import apply, list_mutants
 
-    source = stock_driver_source(progress=progress.bed)
     for mutant in list_mutants():
         if not _matches(mutant.name, globs):
             continue
         try:
             patched = find_source(apply(mutant, source, work / mutant.name)).files
-            built = build_target(target, progress, driver_tree=tree_with(source, patched, work / "driver"))
-        except Stop:
-            yield Outcome(mutant.name, "mutant", mutant.description, None, 0.0, 0, built=False)
-            continue
-        yield look(mutant.name, "mutant", mutant.description, built, {})
+            yield attempt(mutant.name, "mutant", mutant.description, tree_with(source, patched, work / "driver"))
+        except Stop as error:
+            yield Outcome(mutant.name, "mutant", mutant.description, None, 0.0, 0, trouble=error.message)
 
 
 def _faults(built: Built) -> list[tuple[str, str]]:

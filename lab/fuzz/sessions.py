@@ -68,9 +68,9 @@ class Outcome:
 
 class SessionBed:
     """Machines whose guest has the driver under test. `coverage`: built from source, so that it tells what it executes;
-    else the one that Debian ships, or what is handed in."""
+    else the one that Debian ships, or what is handed in. `paranoid`: the guest's slabs are poisoned and have red zones."""
 
-    def __init__(self, progress: Progress, coverage: bool, driver_source: Path | None = None) -> None:
+    def __init__(self, progress: Progress, coverage: bool, driver_source: Path | None = None, paranoid: bool = False) -> None:
         self._stack = ExitStack()
         programs = build_carried(progress)
         modules: list[Path] = []
@@ -78,7 +78,7 @@ class SessionBed:
             if coverage or driver_source:
                 source = driver_source or stock_driver_source(progress=progress.bed)
                 modules = build_driver(source, progress.bed, coverage=coverage)
-            self._bed = self._stack.enter_context(Bed(BedOptions(module=modules), programs.bin, progress.bed))
+            self._bed = self._stack.enter_context(Bed(BedOptions(module=modules, paranoid=paranoid), programs.bin, progress.bed))
             self._bed.prepare()
             self._disk = self._bed.make_disk(programs.carried)
         except BedError as error:

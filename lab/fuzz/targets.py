@@ -19,6 +19,7 @@ class Target:
     role: str = "suite"  # frontend or backend: what is attacked; suite: ourselves
     typed: bool = True  # inputs are typed actions, committed as text
     sources: tuple[str, ...] = ()  # of the code under test, as coverage names them
+    defects_of: str = ""  # whose planted defects are looked for, where not its own
     corpus_of: str = ""  # whose committed inputs it starts from, where not its own
     peer: str = ""  # what is attacked, as the suite's descriptors name it
     command: bool = False  # what is attacked is a program that the user names
@@ -41,7 +42,7 @@ TARGETS = (
     Target("linux-frontend", "fuzzers/linux_frontend", "Linux's display frontend, attacked by its backend", driver=True, role="frontend", peer="linux-user-space",
            sources=("xen_drm_front", "xen-front-pgdir-shbuf")),
     Target("guest-frontend", "", "the same driver in a real guest under Xen, in machines of the qemu bed", driver=True, role="frontend",
-           peer="linux-drm-xen-front", guest=True),
+           peer="linux-drm-xen-front", guest=True, defects_of="linux-frontend"),
     Target("backend", "fuzzers/backend", "our own backend on a connected device, attacked by its frontend", role="backend", peer="displif-fake-backend",
            sources=("fake_backend", "displif")),
     Target("backend-connect", "fuzzers/backend", "the same, a connection of its own for each input, with the bus", role="backend", peer="displif-fake-backend",
