@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 _FRAME = re.compile(r"^\s+#\d+ 0x[0-9a-f]+ in (?P<function>.+?) (?P<place>\S+)$")
 _OWN = re.compile(r"__sanitizer|__interceptor|__asan|__ubsan|fuzzer::|vfinding|displif_cts::shim::finding|pthread_kill|^raise$|^abort$|^main$|^_start$|__libc_start")
+_LIBRARY = re.compile(r"^/usr/(?:include|lib|bin/\.\./lib)/")  # of the C++ library, and of others whose code is in headers
+LONGEST = 100  # letters of a place in a key, which names a folder
 DEPTH = 3  # frames that tell one finding from another
 
 
@@ -29,7 +31,7 @@ class Finding:
         if self.broken_requirement:
             return self.kind  # however it was broken
         where = self.frames[0] if self.frames else "nowhere"
-        return f"{self.kind}-{where}-{digest}".lower().replace("_", "-")
+        return f"{self.kind}-{where[:LONGEST]}-{digest}".lower().replace("_", "-")
 
     def title(self) -> str:
         if not self.frames:
@@ -59,7 +61,7 @@ def parse(log: str) -> Finding | None:
     if head is None:
         return None
     kind, text, start = head
-    functions, places = [], []
+    frames: list[tuple[str, str]] = []  # (function, place)
     started = False
     for line in log[start:].splitlines()[1:]:
         match = _FRAME.match(line)
@@ -72,8 +74,16 @@ def parse(log: str) -> Finding | None:
         # The model and the target's own code are not what is under test.
         if _OWN.search(function) or "/fuzzers/" in place or "(" in place or place.endswith(")"):
             continue
-        functions.append(function.partition("(")[0])
-        places.append(re.sub(r"^.*/(?=[^/]+$)", "", place))
+        frames.append((_plain(function), place))
+    frames = [frame for frame in frames if not _LIBRARY.search(frame[1])] or frames
     # Addresses differ from run to run.
     text = re.sub(r"\s*\bon (unknown )?address.*$|0x[0-9a-f]{6,}", "", text).strip()
-    return Finding(kind, text, tuple(functions), tuple(places))
+    return Finding(kind, text, tuple(function for function, _ in frames), tuple(re.sub(r"^.*/(?=[^/]+$)", "", place) for _, place in frames))
+
+
+def _plain(function: str) -> str:
+    """Without parameters and template arguments."""
+    name = function.replace("(anonymous namespace)::", "").partition("(")[0]
+    while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
+        name = shorter
+    return name

@@ -52,11 +52,15 @@ class Outcome:
     trouble: str = ""  # why it could not be looked for
 
 
+def file_of(target: Target) -> Path:
+    return FOLDER / f"{target.defects_of or target.name}.yaml"
+
+
 def defects_of(target: Target) -> list[Defect]:
-    file = FOLDER / f"{target.defects_of or target.name}.yaml"
+    file = file_of(target)
     if not file.exists():
         raise Stop(USAGE, f"nothing is planted in {target.name}", "targets with defects: " + ", ".join(
-            each.name for each in TARGETS if (FOLDER / f"{each.defects_of or each.name}.yaml").exists()))
+            each.name for each in TARGETS if file_of(each).exists()))
     return [Defect(each["name"], each["what"], each["file"], each["function"], each["from"], each["to"])
             for each in yaml.safe_load(file.read_text(encoding="utf-8"))]
 

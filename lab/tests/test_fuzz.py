@@ -58,6 +58,18 @@ def test_addresses_do_not_tell_findings_apart_and_stacks_do() -> None:
     assert first.text == "heap-use-after-free"
 
 
+TEMPLATES = """==27== ERROR: AddressSanitizer: heap-use-after-free on address 0x1 at pc 0x55 bp 0x7ff sp 0x7ff
+    #0 0x51 in std::vector<{long}>::front() const /usr/bin/../lib/gcc/x86_64-linux-gnu/12/../include/c++/12/bits/stl_vector.h:1073:20
+    #1 0x52 in displif_cts::(anonymous namespace)::text_of(nlohmann::basic_json<{long}> const&, char const*) /tree/harness/runner/fold.cc:12:14
+"""
+
+
+def test_a_finding_in_a_librarys_header_is_its_callers_and_names_a_folder() -> None:
+    found = findings.parse(TEMPLATES.replace("{long}", "std::map<a, b>, " * 100))
+    assert found is not None and found.title() == "heap-use-after-free in displif_cts::text_of (fold.cc:12:14)"
+    assert len(findings.Finding("kind", "", ("f" * 1000,)).key) < 200
+
+
 def test_an_ending_without_a_finding_is_none() -> None:
     assert findings.parse("INFO: Seed: 1\nNo space left on device\n") is None
 
@@ -381,7 +393,7 @@ def test_a_broken_requirement_is_one_finding_however_it_is_broken() -> None:
     assert [each and each.key for each in found] == ["dbuf-create.accepted"] * 2
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if (planted.FOLDER / f"{target.name}.yaml").exists()],
+@pytest.mark.parametrize("target", [target for target in TARGETS if planted.file_of(target).exists()],
                          ids=lambda target: target.name)
 def test_every_planted_defect_has_its_place_once(target: Target) -> None:
     root = stock_driver_source() if target.driver else ROOT

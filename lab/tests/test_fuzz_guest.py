@@ -162,6 +162,14 @@ def test_a_short_session_in_the_real_guest(tmp_path: Path) -> None:
 
 
 @pytest.mark.bed
+def test_a_planted_defect_is_found_in_the_real_guest() -> None:
+    """The table of channels is too short for one connector more: with the guest's red zones the first connection shows it."""
+    done = fuzz("planted", "guest-frontend", "one-pair-short", "--time", "120")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 found from an empty corpus" in done.stdout
+
+
+@pytest.mark.bed
 def test_from_a_known_finding_to_a_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Found in user space, minimised there, reproduced in the guest with the driver that Debian ships, promoted."""
     monkeypatch.setattr(promoting, "FOLDER", tmp_path / "regressions")
