@@ -16,7 +16,7 @@ from lab.progress import Progress
 
 from .aflpp import PRESET, AflFuzzing, need_aflpp
 from .builds import build_target
-from .corpus import load, save
+from .corpus import add, load, reduce
 from .coverage import report
 from .engine import Found, Fuzzing, Settings, Totals
 from .guest_findings import known_in_guest
@@ -113,7 +113,7 @@ def _fuzz(target: Target, arguments: argparse.Namespace, progress: Progress) -> 
     seconds_used = time.monotonic() - started
     if arguments.corpus is not None:
         merging = build_target(target, progress, driver_source=arguments.driver_source) if aflpp else built
-        kept = save(merging, corpus, arguments.corpus, mask)
+        kept = add(merging, corpus, arguments.corpus, mask)
         print(f"kept      {kept} inputs in {arguments.corpus}")
     _summary(totals, seconds_used, folder)
     _record(target, totals, seconds_used, folder)
@@ -153,7 +153,7 @@ def _fuzz_command(target: Target, arguments: argparse.Namespace, progress: Progr
                   else Fuzzing(built, settings, folder, corpus, progress)).run()
         used = time.monotonic() - started
         if arguments.corpus is not None:
-            print(f"kept      {save(plain, corpus, arguments.corpus, 'none')} inputs in {arguments.corpus}")
+            print(f"kept      {add(plain, corpus, arguments.corpus, 'none')} inputs in {arguments.corpus}")
     _summary(totals, used, folder)
     _record(replace(target, peer=peer.name), totals, used, folder)
     return 1 if totals.found else 0
@@ -218,7 +218,7 @@ def _merge(folders: list[Path], names: list[str], progress: Progress) -> int:
             for path in (Path(name) / str(number)).iterdir():
                 path.rename(together / f"{number}-{path.name}")
         before = sum(1 for _ in together.iterdir())
-        kept = save(built, together, folders[0], "all")
+        kept = reduce(built, together, folders[0], "all")
     print(f"kept      {kept} of {before} inputs in {folders[0]}")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
@@ -40,28 +41,74 @@ def load(built: Built, given: Path, folder: Path, must_exist: bool = True) -> in
     return sum(1 for _ in folder.iterdir())
 
 
-def save(built: Built, corpus: Path, given: Path, mask: str) -> int:
-    """Adds to `given` what reaches more than it does, and nothing else. Returns how many inputs it has then."""
-    with tempfile.TemporaryDirectory(dir=corpus.parent) as name, sockets_folder() as sockets:
+def add(built: Built, corpus: Path, given: Path, mask: str) -> int:
+    """Adds to `given` what reaches more than it does; what it has stays. Returns how many inputs it has then."""
+    with tempfile.TemporaryDirectory(dir=corpus.parent) as name:
+        base, fresh = Path(name) / "base", Path(name) / "fresh"
+        load(built, given, base, must_exist=False)
+        had = {path.name for path in base.iterdir()}
+        _merge(built, base, corpus, mask)
+        fresh.mkdir()
+        for path in list(base.iterdir()):
+            if path.name not in had:
+                path.rename(fresh / path.name)
+        put(_as_committed(built, fresh).iterdir(), given)
+        return sum(1 for _ in given.iterdir())
+
+
+def reduce(built: Built, together: Path, given: Path, mask: str) -> int:
+    """Leaves in `given` those inputs of `together`, its own among them, that reach more than the others, and those that end in a finding.
+    Returns how many these are."""
+    with tempfile.TemporaryDirectory(dir=together.parent) as name:
         merged = Path(name) / "merged"
         merged.mkdir()
-        done = subprocess.run([str(built.program), "-merge=1", str(merged), str(corpus)], capture_output=True, text=True,
+        _merge(built, merged, together, mask)
+        old = [path for path in given.iterdir() if path.is_file()] if given.is_dir() else []
+        kept = put(_as_committed(built, merged).iterdir(), given)
+        for path in old:
+            if path.name not in kept:
+                path.unlink()
+        return len(kept)
+
+
+def _merge(built: Built, into: Path, others: Path, mask: str) -> None:
+    """Adds to `into` what reaches more, and what ends in a finding, which libFuzzer leaves out otherwise."""
+    with tempfile.TemporaryDirectory(dir=into.parent) as name, sockets_folder() as sockets:
+        done = subprocess.run([str(built.program), "-merge=1", f"-artifact_prefix={name}/", str(into), str(others)], capture_output=True, text=True,
                               errors="replace", check=False, env=environment(mask, built) | sockets, cwd=name)
         if done.returncode != 0:
             raise Stop(INFRASTRUCTURE, f"the corpus cannot be merged: {done.stderr.strip()[-300:]}")
-        try:
-            given.mkdir(parents=True, exist_ok=True)
-            for path in list(given.iterdir()):
-                if path.is_file():
-                    path.unlink()
-        except OSError as error:
-            raise Stop(INFRASTRUCTURE, f"{given}: {error.strerror}") from None
-        if built.target.typed:
-            _tool(built, "unpack", merged, given)
-        else:
-            for path in merged.iterdir():
-                shutil.copy(path, given / path.name)
-        return sum(1 for _ in given.iterdir())
+        have = {path.read_bytes() for path in into.iterdir()}
+        for path in Path(name).glob("*-*"):
+            if path.read_bytes() not in have:
+                shutil.copy(path, into / path.name.rpartition("-")[2])
+
+
+def _as_committed(built: Built, folder: Path) -> Path:
+    if not built.target.typed:
+        return folder
+    texts = folder.with_name(folder.name + "-texts")
+    _tool(built, "unpack", folder, texts)
+    return texts
+
+
+def put(files: Iterable[Path], given: Path) -> set[str]:
+    """Each file into the folder `given`, whole or not at all. Returns their names."""
+    names = set()
+    try:
+        given.mkdir(parents=True, exist_ok=True)
+        for path in files:
+            partial = given / f".{path.name}.part"
+            try:
+                shutil.copyfile(path, partial)
+                partial.rename(given / path.name)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            names.add(path.name)
+    except OSError as error:
+        raise Stop(INFRASTRUCTURE, f"{given}: {error.strerror}") from None
+    return names
 
 
 def print_input(built: Built, path: Path) -> str:

@@ -209,6 +209,7 @@ class Fuzzing:
                 raise Stop(INFRASTRUCTURE, f"no space in {self._folder}", "free some, or name another folder by --out")
             raise Stop(INFRASTRUCTURE, f"{self._built.program.name} ended without a finding: {_last_line(text)}",
                        f"all it said is in {self._log(job)}")
+        self._pass_over(files)
         with self._lock:
             known = self.totals.found.get(finding.key)
             if known:
@@ -227,6 +228,14 @@ class Fuzzing:
             file.unlink(missing_ok=True)
         if self._settings.first_finding:
             self._stopped = True
+
+    def _pass_over(self, ended: list[Path]) -> None:
+        """A process begins with the corpus: what one of its inputs ended would not come past it again."""
+        contents = {file.read_bytes() for file in ended}
+        sizes = {len(content) for content in contents}
+        for path in self._corpus.iterdir():
+            if path.stat().st_size in sizes and path.read_bytes() in contents:
+                path.unlink(missing_ok=True)
 
 
 def _figures(line: str) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from lab.qemu.errors import BedError
 from lab.qemu.instance import Instance
 
 from .builds import INPUT_TOOL
+from .corpus import put
 from .engine import EVERY, Found
 from .guest_findings import KnownInGuest, finding_of, known_in_guest
 from .guest_places import Places
@@ -218,10 +219,6 @@ def coverage_bed(progress: Progress, driver_source: Path | None, paranoid: bool 
 
 def keep(corpus: Path, given: Path) -> int:
     """Adds what was kept to the user's folder; what it has stays. Returns how many it has then."""
-    given.mkdir(parents=True, exist_ok=True)
-    have = {path.read_bytes() for path in given.iterdir() if path.is_file()}
-    for path in corpus.iterdir():
-        if path.read_bytes() not in have:
-            (given / path.name).write_bytes(path.read_bytes())
+    have = {path.read_bytes() for path in given.iterdir() if path.is_file()} if given.is_dir() else set()
+    put([path for path in corpus.iterdir() if path.read_bytes() not in have], given)
     return sum(1 for path in given.iterdir() if path.is_file())
-

@@ -288,6 +288,24 @@ def test_corpora_that_libfuzzer_does_not_see_are_not_merged(tmp_path: Path) -> N
     assert done.returncode == 2 and "corpora of guest-frontend are not merged" in done.stderr
 
 
+def test_a_run_takes_nothing_away_from_a_corpus(tmp_path: Path) -> None:
+    """Neither what reaches no more than others, nor what ends in a finding."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    name = next(iter(ANOTHER_WAY))
+    texts = {"same.txt": "bus\n", "once-more.txt": "bus\n", "finding.txt": ANOTHER_WAY[name]}
+    for file, lines in texts.items():
+        (corpus / file).write_text("displif-cts fuzz input 1\n" + lines, encoding="utf-8")
+    done = fuzz("linux-frontend", "--runs", "200", "--corpus", corpus, "--unmask", name, "--out", tmp_path / "out")
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    for file, lines in texts.items():
+        assert (corpus / file).read_text(encoding="utf-8").endswith(lines)
+    assert len(list(corpus.iterdir())) > len(texts), "a run of 200 reaches more than these"
+    done = fuzz("merge", "linux-frontend", corpus)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (corpus / "once-more.txt").exists() or not (corpus / "same.txt").exists()
+
+
 def test_corpora_are_merged(built: builds.Built, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder, lines in ((ours, "bus\n"), (theirs, "bus\nserve\nbus state=connected\nclient\nclient call=create\n")):
