@@ -11,7 +11,6 @@ using displif::PgFlip;
 using displif::PgFlipEvent;
 using displif::RequestBody;
 using displif::Resolution;
-using displif::SetConfig;
 using fake_frontend::ReceivedEvent;
 
 constexpr FbCookie kNoFb{0x50DF};

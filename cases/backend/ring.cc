@@ -11,7 +11,6 @@ using displif::DbufDestroy;
 using displif::FbDetach;
 using displif::PgFlip;
 using displif::RequestBody;
-using fake_frontend::AtOperations;
 using fake_frontend::kAlways;
 
 constexpr DbufCookie kBuffer{0x5011};

@@ -11,7 +11,6 @@ namespace {
 
 using bus::State;
 using fake_frontend::AtNodes;
-using fake_frontend::kAlways;
 using fake_frontend::Node;
 using fake_frontend::Nodes;
 using fake_frontend::NodeText;

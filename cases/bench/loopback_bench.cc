@@ -51,7 +51,7 @@ namespace {
 
 using namespace displif_cts;
 using Clock = std::chrono::steady_clock;
-using std::chrono_literals::operator""s;
+using namespace std::chrono_literals;
 
 constexpr std::size_t kMaxDevices = 64;
 constexpr std::size_t kBufferPages = 8100;  // 3840 x 2160 x 4 octets
@@ -313,7 +313,7 @@ class Ratio {
 };
 
 std::size_t devices_of(const benchmark::State& state) {
-  return static_cast<std::size_t>(state.range(0));
+  return std::max<std::size_t>(1, static_cast<std::size_t>(state.range(0)));
 }
 
 // --- request_round_trip
@@ -346,7 +346,7 @@ void request_round_trip(benchmark::State& state) {
   bench.run(order);
   Ratio ratio;
   std::uint32_t number = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const double baseline = bench.ping_pong(kBlock);
     rings[0].ring->stop.store(0);
     bench.start({.work = Work::serve_rings});
@@ -419,7 +419,7 @@ void operation(benchmark::State& state) {
   frontends.start();
   for (std::size_t i = 0; i < devices; ++i) await_connected(frontends.at(i));
   Ratio ratio;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const double baseline = bench.ping_pong(kBlock);
     const auto begin = Clock::now();
     for (int i = 0; i < kBlock; ++i) {
@@ -446,7 +446,7 @@ void connect_first_flip(benchmark::State& state) {
   Bench& bench = *the_bench;
   const std::size_t devices = devices_of(state);
   Ratio ratio;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     bench.add_domains(devices);
     bench.run({.work = Work::backends, .devices = static_cast<std::uint32_t>(devices)});
     double baseline = 0;
@@ -502,7 +502,7 @@ void map_scattered(benchmark::State& state) {
   }
   const xen::Grants grants = xen::Grants::open();
   Ratio ratio;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     double baseline = 0;
     for (std::size_t i = 0; i < devices; ++i) {
       baseline += map_page_by_page(file.get(), kBufferPages);
@@ -535,7 +535,7 @@ void whole_case(benchmark::State& state) {
   Bench& bench = *the_bench;
   const std::size_t devices = devices_of(state);
   Ratio ratio;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const double baseline = empty_process();
     const auto begin = Clock::now();
     bench.add_domains(devices);

@@ -88,8 +88,7 @@ FRONTEND_CASES(Fields, Geometry, field_specs()) {
                                  : "not mapped"));
 }
 
-// --- sizes
-// -----------------------------------------------------------------------------------------
+// --- sizes ---------------------------------------------------------------------------------------
 
 struct Size {
   std::string name;
@@ -239,8 +238,7 @@ FRONTEND_CASE(OutOfGrants,
   check_usable(req::dbuf_create_out_of_grants_survived, backend);
 }
 
-// --- cookies and errors
-// ----------------------------------------------------------------------------
+// --- cookies and errors --------------------------------------------------------------------------
 
 FRONTEND_CASE(Cookies,
               {.id = "frontend.dbuf-create.cookies",
@@ -263,6 +261,7 @@ FRONTEND_CASE(Cookies,
   };
   constexpr int kBuffers = 16;
   std::vector<std::uint64_t> cookies;
+  cookies.reserve(kBuffers);
   for (int i = 0; i < kBuffers; ++i) cookies.push_back(create("buffer" + std::to_string(i)));
   for (int i = 0; i < kBuffers; i += 2) {
     guest.destroy_dumb("buffer" + std::to_string(i));
@@ -329,8 +328,7 @@ FRONTEND_CASE(ErrorNotDestroyed,
         destroyed ? "DBUF_DESTROY of the refused cookie" : "no DBUF_DESTROY");
 }
 
-// --- geometry that no buffer can have
-// ---------------------------------------------------------------
+// --- geometry that no buffer can have ------------------------------------------------------------
 
 struct Extreme {
   std::string name;

@@ -90,8 +90,7 @@ FRONTEND_CASES(ProducerBeyond, Jump, jump_specs()) {
   check_usable(req::event_page_producer_beyond_ring, backend);
 }
 
-// --- events that the header leaves open
-// -------------------------------------------------------------
+// --- events that the header leaves open ----------------------------------------------------------
 
 FRONTEND_CASE(UnknownType, {.id = "frontend.event-page.unknown-type",
                             .title = "An event of an undefined type is passed over; the flip "

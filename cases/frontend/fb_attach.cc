@@ -165,8 +165,7 @@ FRONTEND_CASE(AttachUnknownError,
   check_usable(req::fb_attach_unknown_error_survived, backend);
 }
 
-// --- detachment
-// ------------------------------------------------------------------------------------
+// --- detachment ----------------------------------------------------------------------------------
 
 FRONTEND_CASE(DetachFields,
               {.id = "frontend.fb-detach.fields",

@@ -188,8 +188,7 @@ FRONTEND_CASE(WhileOff, {.id = "frontend.pg-flip.connector-off",
   check(req::order_flip_when_configured, !flip, {"no request"}, flip ? "PG_FLIP" : "no request");
 }
 
-// --- refused and forgotten
-// -------------------------------------------------------------------------
+// --- refused and forgotten -----------------------------------------------------------------------
 
 FRONTEND_CASE(FlipErrorStatus,
               {.id = "frontend.pg-flip.error-status",
@@ -283,8 +282,7 @@ FRONTEND_CASE(EventNever, {.id = "frontend.pg-flip.event-never",
   check_usable(req::pg_flip_lost_event_released, backend);
 }
 
-// --- events for something else
-// ---------------------------------------------------------------------
+// --- events for something else -------------------------------------------------------------------
 
 struct Stranger {
   std::string name;

@@ -29,8 +29,7 @@ displif::Packet response_to(const ReceivedRequest& request, std::uint16_t id, st
   return displif::encode_response(response);
 }
 
-// --- what the frontend owes
-// ------------------------------------------------------------------------
+// --- what the frontend owes ----------------------------------------------------------------------
 
 FRONTEND_CASE(Notifies, {.id = "frontend.ring.notifies",
                          .title = "Every request that the backend asked to be told of is announced "
@@ -139,8 +138,7 @@ FRONTEND_CASES(RingOfOperation, unsigned, ring_specs()) {
   }
 }
 
-// --- what the slots hold
-// ---------------------------------------------------------------------------
+// --- what the slots hold -------------------------------------------------------------------------
 
 // The reserved octets of `request` that are not 0, or "none".
 std::string reserved_nonzero(const ReceivedRequest& request) {
@@ -214,8 +212,7 @@ FRONTEND_CASE(ReservedZeroAfterErrors,
   }
 }
 
-// --- responses that the frontend cannot use
-// --------------------------------------------------------
+// --- responses that the frontend cannot use ------------------------------------------------------
 
 std::vector<std::pair<CaseSpec, Cause>> specs(const std::string& prefix, const std::string& title,
                                               std::vector<const Requirement*> requirements,
@@ -375,8 +372,7 @@ FRONTEND_CASE(LateResponse, {.id = "frontend.ring.late-response",
         result.text());
 }
 
-// --- producer indexes
-// ------------------------------------------------------------------------------
+// --- producer indexes ----------------------------------------------------------------------------
 
 FRONTEND_CASE(ResponseWithoutRequest,
               {.id = "frontend.ring.response-producer-beyond.one",

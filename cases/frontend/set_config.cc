@@ -184,8 +184,7 @@ FRONTEND_CASE(Position, {.id = "frontend.set-config.position",
   check_equal(req::set_config_y, "y", 60U, config.y);
 }
 
-// --- refused
-// ---------------------------------------------------------------------------------------
+// --- refused -------------------------------------------------------------------------------------
 
 FRONTEND_CASE(
     ConfigErrorStatus,

@@ -21,8 +21,7 @@ namespace {
 
 using bus::State;
 using std::chrono::milliseconds;
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""s;
+using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds kReady = 10s;
 constexpr std::chrono::seconds kConnects = 5s;

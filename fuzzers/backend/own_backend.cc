@@ -9,8 +9,7 @@ namespace displif_cts::fuzz_backend {
 namespace {
 
 using bus::State;
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""s;
+using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kLook = 100ms;
 constexpr std::chrono::seconds kLimit = 5s;  // of a connection, or its end

@@ -17,7 +17,7 @@ namespace displif_cts::loopback::store {
 namespace {
 
 using std::chrono::milliseconds;
-using std::string_literals::operator""s;
+using namespace std::string_literals;
 
 constexpr DomainId kDomains = 3;
 // A client whose answer has not come twice that long after, though the store went on answering

@@ -12,7 +12,7 @@
 namespace displif_cts::loopback::store {
 namespace {
 
-using std::string_literals::operator""s;
+using namespace std::string_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
