@@ -82,7 +82,7 @@ def run_tidy(progress: Progress) -> Sum:
     """clang-tidy over every C++ file by itself: a pass, or a failure with its findings, for each."""
     try:
         with progress.phase("build", "preset tidy"):
-            tree = build("tidy", ["requirements_gen"])
+            tree = build("tidy", ["requirements_gen", "regressions_gen"])
         files = sources(tree)
         with progress.phase("tidy", f"clang-tidy, {len(files)} files"), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             clean = list(pool.map(lambda file: tidy(tree, file), files))

@@ -215,7 +215,7 @@ FRONTEND_CASE(ReservedZeroAfterErrors,
 // --- responses that the frontend cannot use ------------------------------------------------------
 
 std::vector<std::pair<CaseSpec, Cause>> specs(const std::string& prefix, const std::string& title,
-                                              std::vector<const Requirement*> requirements,
+                                              const std::vector<const Requirement*>& requirements,
                                               milliseconds timeout) {
   std::vector<std::pair<CaseSpec, Cause>> list;
   for (const Cause& cause : all_causes()) {

@@ -9,8 +9,6 @@
 namespace displif_cts::cases::frontend_tool_stack {
 namespace {
 
-using bus::State;
-
 // The device that has come; none at the deadline.
 std::optional<std::uint16_t> await_device(xen::Store& store, const std::string& directory,
                                           const std::vector<std::string>& before,

@@ -59,7 +59,7 @@ FRONTEND_CASES(Transport, unsigned, transport_specs()) {
       const bool usable = connected || trouble.find(node.name) == std::string::npos;
       if (!check(node.requirement, text && usable, {name + " published, and usable"},
                  !text    ? name + " is missing"
-                 : usable ? name + " = " + *text
+                 : usable ? fmt::format("{} = {}", name, *text)
                           : fmt::format("{} = {}: {}", name, *text, trouble)) &&
           !text)
         continue;

@@ -173,7 +173,7 @@ void FrontendCase::while_paused(const std::function<void()>& meanwhile) {
 
 Json FrontendCase::tool_stack(const std::string& command) {
   recorder().log("domain 0: " + command);
-  const Json answer = client_.call("sh", {{"command", command}, {"timeout_ms", "30000"}});
+  Json answer = client_.call("sh", {{"command", command}, {"timeout_ms", "30000"}});
   recorder().log(fmt::format("domain 0: status {}: {}", answer.value("status", -1),
                              answer.value("output", std::string())));
   return answer;
