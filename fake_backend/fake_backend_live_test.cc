@@ -808,6 +808,7 @@ TEST_F(Live, reversed_answers) {
   ASSERT_TRUE(ring.publish_requests());
   small_xen::notify(frontend_->connector(0).req_port);
   std::vector<std::uint16_t> ids;
+  ids.reserve(3);
   for (int i = 0; i < 3; ++i) ids.push_back(frontend_->receive(0)->id);
   EXPECT_THAT(ids, ElementsAre(2, 1, 0));
 }

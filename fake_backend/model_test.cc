@@ -15,8 +15,6 @@
 namespace displif_cts::fake_backend {
 namespace {
 
-using testing::HasSubstr;
-
 constexpr std::uint32_t kMax = std::numeric_limits<std::uint32_t>::max();
 
 using displif::Request;

@@ -241,12 +241,12 @@ void FakeBackend::Service::serve(std::size_t connector, bool notified) {
     if (flips && reply.flip &&
         strikes(&BackendFaults::outstanding_flip_lost, "outstanding-flip-lost"))
       reply.flip.reset();
-    replies.push_back(std::move(reply));
+    replies.push_back(reply);
   }
   if (replies.size() > 1 && strikes(&BackendFaults::responses_reversed, "response-reversed")) {
     std::ranges::reverse(replies);
   }
-  for (Reply& reply : replies) deliver(std::move(reply));
+  for (const Reply& reply : replies) deliver(reply);
   link.threshold_stale = strikes(&BackendFaults::req_event_not_updated, "req-event-not-updated");
   if (link.threshold_stale) return;
   // Comes back here in the next turn of the loop, after others had theirs.
@@ -360,7 +360,7 @@ FakeBackend::Service::Reply FakeBackend::Service::handle(std::size_t number) {
       const std::lock_guard lock(journal.mutex);
       released = journal.model.release_effect(request.request);
     }
-    Answer release{0, {}, std::move(released)};
+    Answer release{0, {}, released};
     carry_out(request, release, reply);
     reply.response.status = injected->status;
     reply.injected = true;
@@ -543,7 +543,7 @@ void FakeBackend::Service::deliver(Reply reply) {
     publish_responses(reply.connector, false);
   }
   if (const auto late = strikes_at(&BackendFaults::response_late, operation, "response-late")) {
-    timers_.emplace(xen::in(late->delay), [this, reply = std::move(reply)] { respond(reply); });
+    timers_.emplace(xen::in(late->delay), [this, reply] { respond(reply); });
     return;
   }
   respond(reply);

@@ -188,7 +188,7 @@ Reply FakeFrontend::Service::call(std::size_t connector, const Prepared& prepare
     std::this_thread::sleep_for(late->delay);
   }
   const Sent sent = run([&] {
-    const Sent done = send(connector, prepared.body);
+    Sent done = send(connector, prepared.body);
     if (done.number && prepared.handle != 0 &&
         strikes_at(&FrontendFaults::directory_changing, displif::operation_of(prepared.body),
                    "directory-changing")) {
@@ -222,6 +222,7 @@ Reply FakeFrontend::send(std::size_t connector, const displif::Packet& packet) {
 std::vector<std::size_t> FakeFrontend::submit(std::size_t connector,
                                               const std::vector<displif::RequestBody>& bodies) {
   std::vector<displif::Packet> packets;
+  packets.reserve(bodies.size());
   for (const displif::RequestBody& body : bodies) {
     packets.push_back(displif::encode_request(take_id(connector), body));
   }

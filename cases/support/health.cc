@@ -74,20 +74,21 @@ class AgentHealth : public runner::HealthProbe {
         answer ? std::optional(answer->gap_ms) : std::nullopt;
     const LogFinding finding = read_logs(recorder, answer && answer->marked);
     judge_log_lines(recorder, finding);
+    const std::uint64_t gap_ms = peer_gap_ms.value_or(0);  // without an answer there is trouble
     if (const auto dead = trouble(peer_gap_ms, finding)) {
       recorder.check(req::health_peer_alive, false, {"a peer that runs and answers"}, dead->second,
                      dead->first == "hung");
-      record_state(recorder, dead->first, dead->second, peer_gap_ms.value_or(0));
+      record_state(recorder, dead->first, dead->second, gap_ms);
       return false;
     }
     recorder.check(req::health_peer_alive, true, {"a peer that runs and answers"}, "it does");
     const auto limit = std::chrono::steady_clock::now() + run_.peer.removal + kSettle;
-    const bool in_time = judge_gap(recorder, *peer_gap_ms);
+    const bool in_time = judge_gap(recorder, gap_ms);
     const bool grants =
         judge_released(recorder, req::health_grants_released, "grants", grants_, limit);
     const bool ports =
         judge_released(recorder, req::health_event_channels_released, "ports", ports_, limit);
-    record_state(recorder, "ok", "", *peer_gap_ms);
+    record_state(recorder, "ok", "", gap_ms);
     if (run_.leaks) judge_leaks(recorder);
     return finding.lines.empty() && in_time && grants && ports;
   }

@@ -1,6 +1,7 @@
 #include "cases/support/neighbour.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -10,6 +11,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <stdexcept>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
@@ -23,6 +26,13 @@ constexpr const char* kDomain = "DISPLIF_CTS_NEIGHBOUR_DOMAIN";
 constexpr const char* kProgram = "DISPLIF_CTS_NEIGHBOUR_PROGRAM";
 constexpr const char* kStore = "DISPLIF_CTS_NEIGHBOUR_STORE";
 
+// Of the bed's (lacking() has seen it).
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  if (value == nullptr) throw std::runtime_error(fmt::format("{} is not set", name));
+  return value;
+}
+
 // Our own, with the other domain's place in it.
 std::vector<std::string> environment() {
   std::vector<std::string> all;
@@ -31,13 +41,14 @@ std::vector<std::string> environment() {
     if (!text.starts_with("DISPLIF_LOOPBACK_DOMAIN=") && !text.starts_with("XENSTORED_PATH="))
       all.emplace_back(text);
   }
-  all.push_back(std::string("DISPLIF_LOOPBACK_DOMAIN=") + std::getenv(kDomain));
-  all.push_back(std::string("XENSTORED_PATH=") + std::getenv(kStore));
+  all.push_back("DISPLIF_LOOPBACK_DOMAIN=" + variable(kDomain));
+  all.push_back("XENSTORED_PATH=" + variable(kStore));
   return all;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> list;
+  list.reserve(words.size() + 1);
   for (std::string& word : words) list.push_back(word.data());
   list.push_back(nullptr);
   return list;
@@ -52,14 +63,14 @@ std::string Neighbour::lacking() {
 }
 
 xen::DomId Neighbour::domain() {
-  return xen::DomId{static_cast<std::uint16_t>(std::atoi(std::getenv(kDomain)))};
+  return xen::DomId{static_cast<std::uint16_t>(std::stoul(variable(kDomain)))};
 }
 
 Neighbour::Neighbour(unsigned device, const std::vector<std::string>& arguments) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0)
     throw std::system_error(errno, std::generic_category(), "pipe2");
-  std::vector<std::string> words{std::getenv(kProgram), "--device", std::to_string(device)};
+  std::vector<std::string> words{variable(kProgram), "--device", std::to_string(device)};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = environment();
   posix_spawn_file_actions_t actions;

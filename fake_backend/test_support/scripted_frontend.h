@@ -146,6 +146,7 @@ class ScriptedFrontend {
  private:
   static std::vector<xen::GrantRef> refs_of(const std::vector<small_xen::GrantedPage>& pages) {
     std::vector<xen::GrantRef> refs;
+    refs.reserve(pages.size());
     for (const auto& page : pages) refs.push_back(page.ref);
     return refs;
   }

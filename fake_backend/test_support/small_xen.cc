@@ -26,7 +26,6 @@ namespace {
 
 using displif_cts::xen::GrantRef;
 using displif_cts::xen::kPageSize;
-using displif_cts::xen::Port;
 
 constexpr std::size_t kMemorySize = 256U << 20U;  // octets
 
