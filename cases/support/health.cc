@@ -70,12 +70,10 @@ class AgentHealth : public runner::HealthProbe {
   bool judge(trace::Recorder& recorder, bool lost) override {
     own_gap_ms_ = count_of(agent_.call("heartbeat"), "max_gap_ns") / 1'000'000;
     const std::optional<Ping> answer = ping(lost ? kLastPing : kPing);
-    const std::optional<std::uint64_t> peer_gap_ms =
-        answer ? std::optional(answer->gap_ms) : std::nullopt;
+    const std::uint64_t gap_ms = answer ? answer->gap_ms : 0;
     const LogFinding finding = read_logs(recorder, answer && answer->marked);
     judge_log_lines(recorder, finding);
-    const std::uint64_t gap_ms = peer_gap_ms.value_or(0);  // without an answer there is trouble
-    if (const auto dead = trouble(peer_gap_ms, finding)) {
+    if (const auto dead = trouble(answer.has_value(), finding)) {
       recorder.check(req::health_peer_alive, false, {"a peer that runs and answers"}, dead->second,
                      dead->first == "hung");
       record_state(recorder, dead->first, dead->second, gap_ms);
@@ -153,15 +151,15 @@ class AgentHealth : public runner::HealthProbe {
   }
 
   // Whether the peer is beyond further questions: {"crashed"|"hung", why}.
-  std::optional<std::pair<std::string, std::string>> trouble(
-      const std::optional<std::uint64_t>& peer_gap_ms, const LogFinding& finding) {
+  std::optional<std::pair<std::string, std::string>> trouble(bool answered,
+                                                             const LogFinding& finding) {
     const std::string state = agent_.call("domain").value("state", "unknown");
     if (state == "crashed" || state == "gone" || state == "dying" || state == "shutdown")
       return std::pair{"crashed", fmt::format("the guest is {}; its kernel's complaints: {}", state,
                                               listed(finding.lines))};
     if (finding.worst == LogTrouble::crash) return std::pair{"crashed", listed(finding.lines)};
     if (finding.worst == LogTrouble::hang) return std::pair{"hung", listed(finding.lines)};
-    if (!peer_gap_ms) return std::pair{"hung", "the guest does not answer"s};
+    if (!answered) return std::pair{"hung", "the guest does not answer"s};
     return std::nullopt;
   }
 
