@@ -412,7 +412,7 @@ void Attacker::write_entries(Buffer& buffer, std::uint32_t first, std::uint32_t 
   for (std::uint32_t entry = first; entry < first + std::min(count, kMostEntries); ++entry) {
     if (!page || entry % kPerPage == 0) page = directory_page(buffer, entry / kPerPage);
     if (!page) return;
-    displif::shared::store(page->page(0), 4 * (1 + entry % kPerPage),
+    displif::shared::store(page->page(0), std::size_t{4} * (1 + entry % kPerPage),
                            reference(buffer, entry, kind, value));
   }
 }
@@ -466,7 +466,7 @@ void Attacker::hold(const fuzz::Action& action) {
     keep(buffer.directory);
   } else if (const auto page = directory_page(buffer, 0); page && !buffer.backend_allocated) {
     for (std::uint32_t i = 0; i < std::min(buffer.pages, 16U); ++i)
-      keep(xen::GrantRef{displif::shared::load(page->page(0), 4 * (1 + i))});
+      keep(xen::GrantRef{displif::shared::load(page->page(0), std::size_t{4} * (1 + i))});
   }
 }
 

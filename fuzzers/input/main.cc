@@ -76,6 +76,7 @@ std::vector<Input> inputs_in(const fs::path& folder) {
   }
   std::ranges::sort(files);
   std::vector<Input> inputs;
+  inputs.reserve(files.size());
   for (const fs::path& path : files) inputs.push_back(displif_cts::fuzz::read_any(read(path)));
   return inputs;
 }

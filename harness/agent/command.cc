@@ -37,9 +37,11 @@ bool drain(int fd, std::string& out, bool& truncated) {
 Child spawn(const std::vector<std::string>& argv, const std::vector<std::string>& env,
             int stdout_fd, int stderr_fd) {
   std::vector<char*> arguments;
+  arguments.reserve(argv.size() + 1);
   for (const std::string& word : argv) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   std::vector<char*> environment;
+  environment.reserve(env.size());
   for (const std::string& entry : env) environment.push_back(const_cast<char*>(entry.c_str()));
   for (char** entry = environ; *entry != nullptr; ++entry) environment.push_back(*entry);
   environment.push_back(nullptr);

@@ -66,8 +66,8 @@ Daemon::Daemon(Options options)
       services_(std::filesystem::path(options_.socket).parent_path()),
       guest_(loop_, options_.guest),
       listener_(loop_, options_.socket,
-                [this](const std::shared_ptr<Peer>& from, Request request) {
-                  take(from, std::move(request));
+                [this](const std::shared_ptr<Peer>& from, const Request& request) {
+                  take(from, request);
                 }),
       probes_(options_.oracle),
       kernel_log_(options_.kernel_log),
@@ -97,9 +97,7 @@ void Daemon::open_port() {
   }
   port_ = std::make_shared<Peer>(
       loop_, std::move(fd), true,
-      [this](const std::shared_ptr<Peer>& from, Request request) {
-        take(from, std::move(request));
-      },
+      [this](const std::shared_ptr<Peer>& from, const Request& request) { take(from, request); },
       [](const std::shared_ptr<Peer>&) {});  // a device never closes
   port_->begin();
 }
@@ -112,7 +110,7 @@ void Daemon::open_stream_port() {
     loop_.after(kDeviceRetry, [this] { open_stream_port(); });
 }
 
-void Daemon::take(const std::shared_ptr<Peer>& peer, Request request) {
+void Daemon::take(const std::shared_ptr<Peer>& peer, const Request& request) {
   const Reply reply(peer, request.seq);
   const std::string_view name = request.verb;
   try {

@@ -69,7 +69,7 @@ class Daemon {
 
   void open_port();
   void open_stream_port();
-  void take(const std::shared_ptr<Peer>& peer, Request request);
+  void take(const std::shared_ptr<Peer>& peer, const Request& request);
 
   Json hello() const;
   Json mount_carried(const Arguments& args) const;

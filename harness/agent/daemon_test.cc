@@ -278,6 +278,7 @@ TEST_F(DaemonTest, the_port_survives_garbage) {
 TEST_F(DaemonTest, many_clients_get_their_own_answers) {
   std::vector<std::thread> threads;
   std::atomic<int> right = 0;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {
       for (int i = 0; i < 50; ++i) {

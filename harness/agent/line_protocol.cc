@@ -234,7 +234,8 @@ std::variant<Request, BadRequest> parse_request(std::string_view line) {
 
 std::string format_request(std::uint64_t seq, std::string_view verb, const Arguments& args) {
   std::string line = std::to_string(seq) + " " + std::string(verb);
-  for (const auto& [key, value] : args.encoded()) line += " " + key + "=" + value;
+  for (const auto& [key, value] : args.encoded())
+    line.append(" ").append(key).append("=").append(value);
   return line + "\n";
 }
 

@@ -69,21 +69,22 @@ void Listener::accept_all() {
 
 LineServer::LineServer(std::string path, Answer answer)
     : answer_(std::move(answer)),
-      listener_(loop_, std::move(path), [this](const std::shared_ptr<Peer>& peer, Request request) {
-        const Reply reply(peer, request.seq);
-        try {
-          const auto fields = answer_(request);
-          if (fields) {
-            reply.ok(*fields);
-          } else {
-            reply.answer(answer_unsupported(request.seq, request.verb));
-          }
-        } catch (const VerbError& error) {
-          reply.error(error.number(), error.what());
-        } catch (const std::exception& error) {
-          reply.error(EIO, error.what());
-        }
-      }) {
+      listener_(loop_, std::move(path),
+                [this](const std::shared_ptr<Peer>& peer, const Request& request) {
+                  const Reply reply(peer, request.seq);
+                  try {
+                    const auto fields = answer_(request);
+                    if (fields) {
+                      reply.ok(*fields);
+                    } else {
+                      reply.answer(answer_unsupported(request.seq, request.verb));
+                    }
+                  } catch (const VerbError& error) {
+                    reply.error(error.number(), error.what());
+                  } catch (const std::exception& error) {
+                    reply.error(EIO, error.what());
+                  }
+                }) {
   listener_.begin();
   thread_ = std::thread([this] { loop_.run(); });
 }
