@@ -58,6 +58,7 @@ Forward parse_forward(const std::string& text) {
 int serve(std::uint16_t domain, const std::vector<std::string>& forwards,
           const std::vector<std::string>& argv) {
   std::vector<Forward> parsed;
+  parsed.reserve(forwards.size());
   for (const std::string& text : forwards) parsed.push_back(parse_forward(text));
   const auto vchan = Vchan::serve(domain, meeting_point(domain));
   if (!vchan) throw std::runtime_error("no vchan to domain " + std::to_string(domain));

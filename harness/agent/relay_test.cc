@@ -18,8 +18,6 @@
 namespace displif_cts::agent {
 namespace {
 
-using testing::HasSubstr;
-
 class SocketLink : public RelayLink {
  public:
   explicit SocketLink(int fd) : fd_(fd) {}

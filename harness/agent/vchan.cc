@@ -15,7 +15,7 @@ namespace displif_cts::agent {
 namespace {
 
 // Each way; pages of dom0. A whole answer of most verbs, a module in some hundred turns.
-constexpr std::size_t kRingSize = 64 * 1024;
+constexpr std::size_t kRingSize = std::size_t{64} * 1024;
 
 }  // namespace
 

@@ -7,13 +7,13 @@ namespace displif_cts::displif {
 namespace {
 
 struct Format {
-  std::uint32_t code;
   std::string_view name;
+  std::uint32_t code;
   std::uint32_t bits;  // per pixel; 0: not packed in one plane
 };
 
 #define DISPLIF_CTS_FORMAT(name, bits) \
-  { DRM_FORMAT_##name, #name, bits }
+  { #name, DRM_FORMAT_##name, bits }
 constexpr Format kFormats[] = {
     DISPLIF_CTS_FORMAT(C8, 8),           DISPLIF_CTS_FORMAT(R8, 8),
     DISPLIF_CTS_FORMAT(R16, 16),         DISPLIF_CTS_FORMAT(RGB332, 8),

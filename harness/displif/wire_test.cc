@@ -21,7 +21,7 @@ struct Sample {
 
 const std::string kZeros(128, '0');
 
-std::string padded(std::string hex) { return hex + kZeros.substr(hex.size()); }
+std::string padded(const std::string& hex) { return hex + kZeros.substr(hex.size()); }
 
 const std::vector<Sample>& samples() {
   static const std::vector<Sample> list{

@@ -61,8 +61,8 @@ auto checked(xen::DomId id, Work&& work) {
 
 }  // namespace
 
-Host::Host(std::filesystem::path directory, store::Server::Options store)
-    : directory_(std::filesystem::absolute(std::move(directory))),
+Host::Host(const std::filesystem::path& directory, store::Server::Options store)
+    : directory_(std::filesystem::absolute(directory)),
       store_options_(std::move(store)),
       number_(std::uint64_t{std::random_device{}()} << 32 | std::random_device{}()),
       next_connection_(kFirstConnection) {

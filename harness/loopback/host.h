@@ -36,7 +36,7 @@ class Host {
  public:
   // `directory` must exist and be empty of other machines; its path, with "/store-NNNNN.sock", must
   // fit into a socket's address (107 characters). Throws std::system_error.
-  explicit Host(std::filesystem::path directory, store::Server::Options store = {});
+  explicit Host(const std::filesystem::path& directory, store::Server::Options store = {});
   ~Host();  // every domain ends; the sockets are removed
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;

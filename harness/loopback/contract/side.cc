@@ -139,7 +139,7 @@ Answer Executor::run(const std::string& verb, const std::vector<long>& arguments
   // --- event channels: the first argument is the handle
   if (verb == "ev-open") return opened(events_, xenevtchn_open(quiet(), 0));
   if (verb == "ev-close") {
-    const Answer answer = of(xenevtchn_close(events(a(0))));
+    Answer answer = of(xenevtchn_close(events(a(0))));
     events_.erase(a(0));
     return answer;
   }
@@ -166,7 +166,7 @@ Answer Executor::run(const std::string& verb, const std::vector<long>& arguments
   // --- mapping: handle, ...
   if (verb == "gnttab-open") return opened(mappers_, xengnttab_open(quiet(), 0));
   if (verb == "gnttab-close") {
-    const Answer answer = of(xengnttab_close(grants(a(0))));
+    Answer answer = of(xengnttab_close(grants(a(0))));
     mappers_.erase(a(0));
     return answer;
   }
@@ -195,7 +195,7 @@ Answer Executor::run(const std::string& verb, const std::vector<long>& arguments
                   1, false);
   }
   if (verb == "unmap") {  // handle, memory, count
-    const Answer answer = of(xengnttab_unmap(grants(a(0)), memory(a(1)).start, word(a(2))));
+    Answer answer = of(xengnttab_unmap(grants(a(0)), memory(a(1)).start, word(a(2))));
     if (answer.value == 0) memory_.erase(a(1));
     return answer;
   }
@@ -247,7 +247,7 @@ Answer Executor::run(const std::string& verb, const std::vector<long>& arguments
   // --- sharing: handle, ...
   if (verb == "gntshr-open") return opened(sharers_, xengntshr_open(quiet(), 0));
   if (verb == "gntshr-close") {
-    const Answer answer = of(xengntshr_close(grants(a(0))));
+    Answer answer = of(xengntshr_close(grants(a(0))));
     sharers_.erase(a(0));
     return answer;
   }
