@@ -36,7 +36,6 @@ namespace displif_cts::loopback {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 using xen::Access;
@@ -182,6 +181,7 @@ TEST_F(HostTest, ports_end_at_the_last) {
   add(kOther, {.last_port = 3});
   xen::EventChannels other = channels(kOther);
   std::vector<xen::BoundPort> ports;
+  ports.reserve(3);
   for (int i = 0; i < 3; ++i) ports.push_back(other.bind_unbound(kZero));
   EXPECT_EQ(error_of([&] { (void)other.bind_unbound(kZero); }), ENOSPC);
 }
@@ -226,6 +226,7 @@ TEST_F(HostTest, eight_mappings_of_scattered_grants_fit_into_a_process) {
   const xen::Grants zero = grants(kZero);
   for (std::size_t i = 0; i < kPages; ++i) pages.page(2 * i)[0] = std::byte(i % 251);
   std::vector<xen::Mapping> mappings;
+  mappings.reserve(7);
   // vm.max_map_count is 65,530.
   for (int i = 0; i < 7; ++i) {
     mappings.push_back(zero.map(kGuest, every_other, Access::read_only));

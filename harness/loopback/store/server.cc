@@ -9,6 +9,8 @@
 namespace displif_cts::loopback::store {
 namespace {
 
+using namespace std::string_view_literals;
+
 // An answer of at most this many octets is given even above the memory quota (struct
 // buffered_data's own room).
 constexpr std::size_t kSmallAnswer = 16;
@@ -218,7 +220,7 @@ void Server::reply(Connection& c, MessageType type, std::string_view payload) {
 }
 
 int Server::acknowledge(Connection& c, MessageType type) {
-  reply(c, type, std::string_view("OK", 3));
+  reply(c, type, "OK\0"sv);
   return 0;
 }
 

@@ -16,7 +16,7 @@ namespace displif_cts::loopback::store {
 namespace {
 
 // Of a client's requests, no more than this is kept waiting: the rest stays in its socket.
-constexpr std::size_t kInputMax = 64 * 1024;
+constexpr std::size_t kInputMax = std::size_t{64} * 1024;
 
 [[noreturn]] void fail(const std::string& what) {
   throw std::system_error(errno, std::generic_category(), what);

@@ -108,7 +108,7 @@ void Server::fire(Connection* c, const std::string& path, const Record* record, 
     }
     return;
   }
-  const std::shared_ptr<RequestTicket> cause = unprivileged(c) ? c->ticket_ : nullptr;
+  const std::shared_ptr<RequestTicket> cause = c && unprivileged(c) ? c->ticket_ : nullptr;
   const bool special = path.starts_with('@');
   const Permissions& special_permissions =
       path == "@releaseDomain" ? release_permissions_ : introduce_permissions_;
