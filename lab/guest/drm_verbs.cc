@@ -106,7 +106,7 @@ std::shared_ptr<Card> open_card(const std::string& driver, std::string& seen, in
     }
     std::string name = driver_name(fd.get());
     if (!driver.empty() && name != driver) {
-      seen += (seen.empty() ? "" : ", ") + path + " is " + name;
+      seen.append(seen.empty() ? "" : ", ").append(path).append(" is ").append(name);
       continue;
     }
     // Otherwise primary planes are not listed.

@@ -78,7 +78,7 @@ int run(int argc, char** argv) {
 #ifndef __SANITIZE_THREAD__
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
+  pthread_attr_setstacksize(&attributes, std::size_t{256} * 1024);
   pthread_setattr_default_np(&attributes);
 #endif
 
