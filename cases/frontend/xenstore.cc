@@ -57,8 +57,8 @@ FRONTEND_CASES(Transport, unsigned, transport_specs()) {
       const std::string name = displif::node::of_connector(connector, node.name);
       const auto text = store.read(device + "/" + name);
       const bool usable = connected || trouble.find(node.name) == std::string::npos;
-      if (!check(node.requirement, text && usable, {name + " published, and usable"},
-                 !text    ? name + " is missing"
+      if (!check(node.requirement, text && usable, {fmt::format("{} published, and usable", name)},
+                 !text    ? fmt::format("{} is missing", name)
                  : usable ? fmt::format("{} = {}", name, *text)
                           : fmt::format("{} = {}: {}", name, *text, trouble)) &&
           !text)
