@@ -48,7 +48,7 @@ Shared Machine::share(HandleId id, std::uint32_t peer, std::uint32_t count, bool
     hold_notify_port(self, notify);
   } catch (const Refused&) {
     pages.erase(pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(shared.refs.size()));
-    self.pages.free(pages);
+    self.pages.give_back(pages);
     end_grants(self, shared.refs);
     throw;
   }
@@ -64,7 +64,7 @@ void Machine::end_grants(Domain& domain, std::span<const std::uint32_t> refs) {
     const PageIndex page = domain.grants.find(ref)->page;
     if (domain.grants.end(ref)) pages.push_back(page);
   }
-  domain.pages.free(pages);
+  domain.pages.give_back(pages);
 }
 
 // gntalloc.c, __del_gref(): first the notification, then the end of access.
@@ -118,7 +118,7 @@ void Machine::unpin(Domain& self, std::span<const Pin> pins) {
   self.maps -= static_cast<std::uint32_t>(pins.size());
   for (auto& [serial, pages] : freed) {
     Domain& granter = *domains_.at(serial);
-    granter.pages.free(pages);
+    granter.pages.give_back(pages);
     if (&granter != &self) forget_if_gone(granter);
   }
 }

@@ -50,7 +50,7 @@ std::vector<PageIndex> Pages::allocate(std::size_t count) {
   return pages;
 }
 
-void Pages::free(std::vector<PageIndex>& pages) {
+void Pages::give_back(std::vector<PageIndex>& pages) {
   std::ranges::sort(pages);
   for (std::size_t i = 0; i < pages.size();) {
     std::size_t end = i + 1;

@@ -20,7 +20,7 @@ class Pages {
   // Zeroed pages, next to each other where that is possible. Empty when there are not enough.
   std::vector<PageIndex> allocate(std::size_t count);
   // Gives pages back; their contents are gone. `pages` becomes sorted.
-  void free(std::vector<PageIndex>& pages);
+  void give_back(std::vector<PageIndex>& pages);
   std::size_t used() const { return used_; }
 
   // The whole file: for reading and writing, and for reading only (mprotect() does not widen it).
