@@ -1,6 +1,7 @@
 """libFuzzer's processes: started, watched, and started again after each finding until the time is up."""
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -234,8 +235,9 @@ class Fuzzing:
         contents = {file.read_bytes() for file in ended}
         sizes = {len(content) for content in contents}
         for path in self._corpus.iterdir():
-            if path.stat().st_size in sizes and path.read_bytes() in contents:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has found a smaller one that reaches as much
+                if path.stat().st_size in sizes and path.read_bytes() in contents:
+                    path.unlink()
 
 
 def _figures(line: str) -> tuple[int, int, int]:
