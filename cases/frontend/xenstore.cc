@@ -55,7 +55,7 @@ FRONTEND_CASES(Transport, unsigned, transport_specs()) {
   for (unsigned connector = 0; connector < param; ++connector) {
     for (const NodeRule& node : kNodes) {
       const std::string name = displif::node::of_connector(connector, node.name);
-      const auto text = store.read(device + "/" + name);
+      const auto text = store.read(fmt::format("{}/{}", device, name));
       const bool usable = connected || trouble.find(node.name) == std::string::npos;
       if (!check(node.requirement, text && usable, {fmt::format("{} published, and usable", name)},
                  !text    ? fmt::format("{} is missing", name)
