@@ -48,7 +48,8 @@ class Built:
         return self.folder / "fuzzers" / "input" / INPUT_TOOL
 
 
-def _driver_source(progress: Progress) -> Path:
+def stock_driver(progress: Progress) -> Path:
+    """The source of the driver that Debian ships."""
     try:
         return stock_driver_source(progress=progress.bed)
     except BedError as error:
@@ -73,7 +74,7 @@ def _overlaid(stock: Path, given: Path) -> Path:
 
 def driver_settings(progress: Progress, driver_source: Path | None, driver_tree: Path | None = None) -> list[str]:
     """For CMake: the tree that the shim takes its headers from, which does not change, and the driver's."""
-    source = _driver_source(progress)
+    source = stock_driver(progress)
     driver = driver_tree or (source if driver_source is None else _overlaid(source, driver_source))
     return [f"-DDISPLIF_CTS_LINUX_SOURCE={source}", f"-DDISPLIF_CTS_LINUX_DRIVER={driver}"]
 

@@ -15,12 +15,10 @@ import yaml
 
 from lab.build import ROOT
 from lab.errors import INFRASTRUCTURE, USAGE, Stop
-from lab.kernel import stock_driver_source
 from lab.kernel.source import find_source
 from lab.progress import Progress
-from lab.qemu.errors import BedError
 
-from .builds import Built, build_target
+from .builds import Built, build_target, stock_driver
 from .engine import Found, Fuzzing, Settings
 from .guest_findings import known_in_guest
 from .guest_fuzz import GuestFuzzing, GuestTotals, coverage_bed, input_tool
@@ -122,7 +120,7 @@ def _matches(name: str, globs: Sequence[str]) -> bool:
 def _all(target: Target, globs: Sequence[str], effort: Effort, progress: Progress) -> Iterator[Outcome]:
     with tempfile.TemporaryDirectory(prefix="displif-cts-planted-") as name:
         work = Path(name)
-        stock = _stock(progress) if target.driver else ROOT
+        stock = stock_driver(progress) if target.driver else ROOT
         try_tree: Try = (_in_guests(effort, progress) if target.guest else
                          _in_process(target, effort, progress))
         for defect in defects_of(target):
@@ -198,13 +196,6 @@ def _looker(effort: Effort, progress: Progress) -> Look:
             return _outcome(name, kind, what, totals.found.values(), time.monotonic() - started, totals.runs)
 
     return look
-
-
-def _stock(progress: Progress) -> Path:
-    try:
-        return stock_driver_source(progress=progress.bed)
-    except BedError as error:
-        raise Stop(INFRASTRUCTURE, error.message, error.hint) from None
 
 
 def _tree(target: Target, root: Path, defect: Defect, work: Path) -> Path:
