@@ -3,18 +3,23 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "fuzzers/harness/mutation.h"
+#include "fuzzers/harness/store_piece.h"
 #include "harness/loopback/store/wire.h"
 
 namespace {
 
 using namespace std::string_view_literals;
 namespace store = displif_cts::loopback::store;
-using Random = std::minstd_rand;
+using displif_cts::fuzz_harness::below;
+using displif_cts::fuzz_harness::mutate_list;
+using displif_cts::fuzz_harness::mutate_octets;
+using displif_cts::fuzz_harness::one_of;
+using displif_cts::fuzz_harness::Random;
 
 constexpr std::size_t kMaxPieces = 32;
 constexpr std::size_t kMaxPayload = 255;
@@ -66,24 +71,16 @@ constexpr std::array kWords{
     "/a"sv,
 };
 
-std::size_t below(Random& random, std::size_t limit) { return random() % limit; }
-
 std::vector<Piece> pieces_of(std::string_view rest) {
   std::vector<Piece> pieces;
-  while (rest.size() >= 3) {
-    const std::size_t length =
-        std::min<std::size_t>(static_cast<std::uint8_t>(rest[2]), rest.size() - 3);
-    pieces.push_back({static_cast<std::uint8_t>(rest[0]), static_cast<std::uint8_t>(rest[1]),
-                      std::string(rest.substr(3, length))});
-    rest.remove_prefix(3 + length);
-  }
+  while (const auto piece = displif_cts::fuzz_harness::take_piece(rest))
+    pieces.push_back({piece->control, piece->type, std::string(piece->payload)});
   return pieces;
 }
 
 std::string payload_of(Random& random) {
   std::string payload;
-  for (std::size_t words = below(random, 4); words > 0; --words)
-    payload += kWords[below(random, kWords.size())];
+  for (std::size_t words = below(random, 4); words > 0; --words) payload += one_of(random, kWords);
   return payload;
 }
 
@@ -91,21 +88,9 @@ Piece piece_of(Random& random) {
   Piece piece;
   piece.control = static_cast<std::uint8_t>(below(random, 3));
   if (below(random, 3) == 0) piece.control |= static_cast<std::uint8_t>(below(random, 16) << 4U);
-  piece.type = static_cast<std::uint8_t>(kTypes[below(random, kTypes.size())]);
+  piece.type = static_cast<std::uint8_t>(one_of(random, kTypes));
   piece.payload = payload_of(random);
   return piece;
-}
-
-void mutate_octets(Random& random, std::string& text) {
-  const std::size_t at = below(random, text.size() + 1);
-  const char octet = static_cast<char>(below(random, 256));
-  if (at == text.size() || below(random, 3) == 0) {
-    text.insert(at, 1, octet);
-  } else if (below(random, 2) == 0) {
-    text.erase(at, 1 + below(random, 4));
-  } else {
-    text[at] = octet;
-  }
 }
 
 void mutate_piece(Random& random, Piece& piece) {
@@ -120,26 +105,10 @@ void mutate_piece(Random& random, Piece& piece) {
       piece.payload = payload_of(random);
       break;
     case 3:
-      piece.payload += kWords[below(random, kWords.size())];
+      piece.payload += one_of(random, kWords);
       break;
     default:
       mutate_octets(random, piece.payload);
-  }
-}
-
-void mutate_pieces(Random& random, std::vector<Piece>& pieces) {
-  const std::size_t at = below(random, pieces.size() + 1);
-  const auto place = pieces.begin() + static_cast<std::ptrdiff_t>(at);
-  if (at == pieces.size() || below(random, 3) == 0) {
-    if (pieces.size() < kMaxPieces) pieces.insert(place, piece_of(random));
-  } else if (below(random, 4) == 0) {
-    pieces.erase(place);
-  } else if (below(random, 4) == 0) {
-    if (pieces.size() < kMaxPieces) pieces.insert(place, Piece(*place));
-  } else if (below(random, 6) == 0) {
-    std::swap(pieces[at], pieces[below(random, pieces.size())]);
-  } else {
-    mutate_piece(random, *place);
   }
 }
 
@@ -149,7 +118,10 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
                                                std::size_t max_size, unsigned seed) {
   Random random(seed);
   auto pieces = pieces_of({reinterpret_cast<const char*>(data), size});
-  for (std::size_t n = 1 + below(random, 4); n > 0; --n) mutate_pieces(random, pieces);
+  for (std::size_t n = 1 + below(random, 4); n > 0; --n)
+    mutate_list(
+        random, pieces, kMaxPieces, [&] { return piece_of(random); },
+        [&](Piece& piece) { mutate_piece(random, piece); });
   std::string octets;
   for (Piece& piece : pieces) {
     piece.payload.resize(std::min(piece.payload.size(), kMaxPayload));

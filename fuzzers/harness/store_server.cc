@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 
+#include "fuzzers/harness/store_piece.h"
 #include "harness/loopback/store/server.h"
 #include "harness/loopback/store/wire.h"
 
@@ -31,8 +32,8 @@ void drain(store::Connection& connection) {
 
 }  // namespace
 
-// Each piece: an octet with the connection, whether its output is read, and what kind of message;
-// then either raw octets or a request of that kind, of the length that follows.
+// A piece is raw octets, or the payload of a request of its kind; its control octet also says
+// whether output is read.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::chrono::steady_clock::time_point now{};
   store::Server::Options options;
@@ -43,13 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::array<std::shared_ptr<store::Connection>, 3> connections{
       server.connect(0), server.connect(1), server.connect(1)};
   std::string_view rest(reinterpret_cast<const char*>(data), size);
-  while (rest.size() >= 3) {
-    const auto control = static_cast<std::uint8_t>(rest[0]);
-    const auto type = static_cast<std::uint8_t>(rest[1]);
-    const std::size_t length =
-        std::min<std::size_t>(static_cast<std::uint8_t>(rest[2]), rest.size() - 3);
-    const std::string_view payload = rest.substr(3, length);
-    rest.remove_prefix(3 + length);
+  while (const auto piece = displif_cts::fuzz_harness::take_piece(rest)) {
+    const auto [control, type, payload] = *piece;
     store::Connection& connection = *connections[control % connections.size()];
     if (!connection.closed()) {
       if ((control & 0x40) != 0) {

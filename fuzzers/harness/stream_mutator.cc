@@ -3,17 +3,21 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <random>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "fuzzers/harness/mutation.h"
 #include "harness/trace/json.h"
 
 namespace {
 
 using displif_cts::Json;
-using Random = std::minstd_rand;
+using displif_cts::fuzz_harness::below;
+using displif_cts::fuzz_harness::mutate_list;
+using displif_cts::fuzz_harness::mutate_octets;
+using displif_cts::fuzz_harness::one_of;
+using displif_cts::fuzz_harness::Random;
 
 constexpr std::size_t kMaxLines = 64;
 
@@ -63,13 +67,6 @@ constexpr std::array kValues{R"("a")",
                              "1e400",
                              "18446744073709551615"};
 
-std::size_t below(Random& random, std::size_t limit) { return random() % limit; }
-
-template <class Values>
-std::string one_of(Random& random, const Values& values) {
-  return values[below(random, values.size())];
-}
-
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream in(text);
@@ -89,33 +86,11 @@ void mutate_members(Random& random, std::string& line) {
   line = record.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void mutate_octets(Random& random, std::string& line) {
-  const std::size_t at = below(random, line.size() + 1);
-  const char octet = static_cast<char>(below(random, 256));
-  if (at == line.size() || below(random, 3) == 0) {
-    line.insert(at, 1, octet);
-  } else if (below(random, 2) == 0) {
-    line.erase(at, 1 + below(random, 4));
+void mutate_line(Random& random, std::string& line) {
+  if (below(random, 4) == 0) {
+    mutate_octets(random, line);
   } else {
-    line[at] = octet;
-  }
-}
-
-void mutate_lines(Random& random, std::vector<std::string>& lines) {
-  const std::size_t at = below(random, lines.size() + 1);
-  const auto place = lines.begin() + static_cast<std::ptrdiff_t>(at);
-  if (at == lines.size() || below(random, 3) == 0) {
-    if (lines.size() < kMaxLines) lines.insert(place, one_of(random, kRecords));
-  } else if (below(random, 4) == 0) {
-    lines.erase(place);
-  } else if (below(random, 4) == 0) {
-    if (lines.size() < kMaxLines) lines.insert(place, std::string(*place));
-  } else if (below(random, 4) == 0) {
-    std::swap(lines[at], lines[below(random, lines.size())]);
-  } else if (below(random, 4) == 0) {
-    mutate_octets(random, *place);
-  } else {
-    mutate_members(random, *place);
+    mutate_members(random, line);
   }
 }
 
@@ -125,7 +100,10 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
                                                std::size_t max_size, unsigned seed) {
   Random random(seed);
   auto lines = lines_of(std::string(reinterpret_cast<const char*>(data), size));
-  for (std::size_t n = 1 + below(random, 4); n > 0; --n) mutate_lines(random, lines);
+  for (std::size_t n = 1 + below(random, 4); n > 0; --n)
+    mutate_list(
+        random, lines, kMaxLines, [&] { return one_of(random, kRecords); },
+        [&](std::string& line) { mutate_line(random, line); });
   std::string text;
   for (const std::string& line : lines) text += line + "\n";
   // Mostly the last line has its end, as a stream that was cut off has not.
